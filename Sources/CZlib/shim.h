@@ -1,0 +1,2 @@
+/// The system's zlib: event streams that arrive compressed.
+#include <zlib.h>

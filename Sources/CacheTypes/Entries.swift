@@ -1,0 +1,90 @@
+/// Entries: what is kept of each position, column by column. The encoder makes them, the row codec packs them, the
+/// attention runtime reads them. Nobody else needs to know how the others lay them out.
+
+/// One layer's entries of `count` positions.
+public struct LayerEntries: Hashable, Sendable {
+  /// I_k, one per position.
+  public var keyIndices: [UInt32]
+  /// I_v, one per position; empty if the layer is key-only or its values use the keys' indices.
+  public var valueIndices: [UInt32]
+  /// u_k, dimension by dimension: `d_u x count`.
+  public var keyUser: [Float]
+  /// u_v, dimension by dimension: `d_u' x count`; empty if the layer is key-only.
+  public var valueUser: [Float]
+
+  public init(keyIndices: [UInt32] = [], valueIndices: [UInt32] = [], keyUser: [Float] = [], valueUser: [Float] = []) {
+    self.keyIndices = keyIndices
+    self.valueIndices = valueIndices
+    self.keyUser = keyUser
+    self.valueUser = valueUser
+  }
+
+  /// Zeroed columns for `count` positions of a layer.
+  package init(zeroed shape: LayerShape, count: Int) {
+    keyIndices = Array(repeating: 0, count: count)
+    valueIndices = Array(repeating: 0, count: shape.storesValueIndices ? count : 0)
+    keyUser = Array(repeating: 0, count: shape.key.userWidth * count)
+    valueUser = Array(repeating: 0, count: (shape.value?.userWidth ?? 0) * count)
+  }
+}
+
+/// The entries of `count` positions over all layers, with the optional columns.
+public struct Entries: Hashable, Sendable {
+  public var count: Int
+  public var layers: [LayerEntries]
+  /// Item ids; `nil` if not kept.
+  public var items: [Int64]?
+  /// Times of the events, in the caller's unit; `nil` if not kept.
+  public var timestamps: [Int64]?
+
+  public init(count: Int, layers: [LayerEntries], items: [Int64]? = nil, timestamps: [Int64]? = nil) {
+    self.count = count
+    self.layers = layers
+    self.items = items
+    self.timestamps = timestamps
+  }
+
+  /// Checks every column's length, every index's range and every number's finiteness against the model.
+  ///
+  /// - Throws: `StoreError.invalidInput` naming the layer, the column and the first offending position.
+  package func validate(against shape: ModelShape, element: ElementType) throws(StoreError) {
+    guard layers.count == shape.layers.count else {
+      throw .invalidInput("entries have \(layers.count) layers, the model has \(shape.layers.count)")
+    }
+    for (number, (layer, wanted)) in zip(layers, shape.layers).enumerated() {
+      let valueCount = wanted.storesValueIndices ? count : 0
+      let columns: [(String, Int, Int)] = [
+        ("key.index", layer.keyIndices.count, count),
+        ("value.index", layer.valueIndices.count, valueCount),
+        ("key.user", layer.keyUser.count, wanted.key.userWidth * count),
+        ("value.user", layer.valueUser.count, (wanted.value?.userWidth ?? 0) * count),
+      ]
+      for (name, seen, expected) in columns where seen != expected {
+        throw .invalidInput("layers.\(number).\(name) has \(seen) numbers, expected \(expected)")
+      }
+      try Self.checkIndices(layer.keyIndices, below: wanted.key.poolRows, name: "layers.\(number).key.index")
+      if let value = wanted.value {
+        try Self.checkIndices(layer.valueIndices, below: value.poolRows, name: "layers.\(number).value.index")
+      }
+      try checkNumbers(layer.keyUser, element, name: "layers.\(number).key.user")
+      try checkNumbers(layer.valueUser, element, name: "layers.\(number).value.user")
+    }
+    if let items, items.count != count { throw .invalidInput("\(items.count) items for \(count) positions") }
+    if let timestamps, timestamps.count != count {
+      throw .invalidInput("\(timestamps.count) timestamps for \(count) positions")
+    }
+  }
+
+  private static func checkIndices(_ column: [UInt32], below limit: Int, name: String) throws(StoreError) {
+    for (position, index) in column.enumerated() where Int(index) >= limit {
+      throw .invalidInput("\(name) at row \(position) is \(index), the pool has \(limit) rows")
+    }
+  }
+
+  private func checkNumbers(_ column: [Float], _ element: ElementType, name: String) throws(StoreError) {
+    for (place, number) in column.enumerated() where !element.rounded(number).isFinite {
+      throw .invalidInput(
+        "\(name) at row \(count == 0 ? 0 : place % count) is \(number), which \(element.name) cannot hold")
+    }
+  }
+}

@@ -1,0 +1,35 @@
+/// Every way a call can fail. A caller's mistake changes nothing; damage is named and never returned as data.
+
+/// What went wrong, with what was seen beside what was expected.
+public enum StoreError: Error, Hashable, Sendable {
+  /// The path holds no store, or one that cannot be opened as asked.
+  case notAStore(path: String, reason: String)
+  /// Something is at the path already.
+  case alreadyExists(path: String)
+  /// The store was written by a newer version of the format.
+  case newerFormat(path: String, found: Int, supported: Int)
+  /// The model file breaks a rule of the format or of the engine.
+  case invalidModel(path: String, reason: String)
+  /// The caller's data does not fit the model or the call.
+  case invalidInput(String)
+  /// Stored bytes are not what was written.
+  case damaged(String)
+  /// The user has no history.
+  case unknownUser(UserID)
+  /// The user's rows belong to another model.
+  case staleUser(UserID)
+  /// The caller expected another length of the user's history. Nothing was written.
+  case positionConflict(user: UserID, expected: Int, length: Int)
+  /// The operating system refused an operation.
+  case io(operation: String, path: String, code: Int32)
+  /// SQLite refused an operation.
+  case database(operation: String, code: Int32, message: String)
+  /// Another connection holds what this call needs; try again later.
+  case busy(String)
+  /// An earlier write failed in a way that leaves the outcome unknown: open the store anew.
+  case poisoned(String)
+  /// The store was opened for reading only.
+  case readOnly
+  /// The store was closed.
+  case closed
+}

@@ -1,0 +1,114 @@
+/// A read-only tensor over memory that somebody else owns: a mapped blob, or an array in a test. The tensor keeps the
+/// owner alive; nobody gets at the bytes outside a closure.
+
+/// Keeps a region of memory readable, and gives it back once.
+package final class TensorMemory: @unchecked Sendable {
+  private let start: UnsafeRawPointer?
+  package let byteCount: Int
+  private let release: @Sendable (UnsafeRawPointer?, Int) -> Void
+
+  /// Takes over `bytes`: immutable from now on, handed to `release` exactly once.
+  package init(_ bytes: UnsafeRawBufferPointer, release: @escaping @Sendable (UnsafeRawPointer?, Int) -> Void) {
+    unsafe start = bytes.baseAddress
+    byteCount = bytes.count
+    unsafe self.release = release
+  }
+
+  deinit { unsafe release(start, byteCount) }
+
+  @inline(__always)
+  package func withUnsafeBytes<Result: ~Copyable, Failure: Error>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    let bytes = unsafe UnsafeRawBufferPointer(start: start, count: byteCount)
+    return try unsafe body(bytes)
+  }
+}
+
+/// A row-major tensor of f32, f16 or bf16.
+package struct Tensor: Sendable {
+  package let memory: TensorMemory
+  /// Where the tensor's bytes start in `memory`.
+  package let byteOffset: Int
+  package let element: ElementType
+  package let shape: [Int]
+
+  /// - Precondition: the tensor lies inside the memory; the caller has checked the product of the shape.
+  package init(memory: TensorMemory, byteOffset: Int, element: ElementType, shape: [Int]) {
+    precondition(byteOffset >= 0 && byteOffset + shape.reduce(1, *) * element.byteCount <= memory.byteCount)
+    self.memory = memory
+    self.byteOffset = byteOffset
+    self.element = element
+    self.shape = shape
+  }
+
+  /// A tensor over a copy of `values`.
+  package init(_ values: [Float], shape: [Int]) {
+    precondition(shape.reduce(1, *) == values.count)
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(values.count * 4, 1), alignment: 64)
+    unsafe values.withUnsafeBytes { unsafe copy.copyMemory(from: $0) }
+    let memory = unsafe TensorMemory(UnsafeRawBufferPointer(copy)) { start, _ in
+      unsafe UnsafeMutableRawPointer(mutating: start)?.deallocate()
+    }
+    self.init(memory: memory, byteOffset: 0, element: .f32, shape: shape)
+  }
+
+  package var count: Int { shape.reduce(1, *) }
+  package var byteCount: Int { count * element.byteCount }
+
+  @inline(__always)
+  package func withUnsafeBytes<Result: ~Copyable, Failure: Error>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try unsafe memory.withUnsafeBytes { (all) throws(Failure) in
+      try unsafe body(UnsafeRawBufferPointer(rebasing: all[byteOffset..<byteOffset + byteCount]))
+    }
+  }
+
+  /// A copy, widened to f32.
+  package func floats() -> [Float] {
+    let element = element
+    return unsafe withUnsafeBytes { bytes in
+      (0..<count).map { index in
+        switch element {
+        case .f32: unsafe bytes.loadUnaligned(fromByteOffset: index * 4, as: Float.self)
+        case .f16: HalfPrecision.float(f16Bits: unsafe bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+        case .bf16: HalfPrecision.float(bf16Bits: unsafe bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+        case .i8: preconditionFailure("pools are f32, f16 or bf16")
+        }
+      }
+    }
+  }
+}
+
+/// The tensors of one layer's key or value side.
+package struct PartTensors: Sendable {
+  package var projectionWeight: Tensor?
+  package var projectionBias: Tensor?
+  package var routerWeight: Tensor?
+  package var routerBias: Tensor?
+  package var pool: Tensor
+  package var basis: Tensor?
+
+  package init(
+    projectionWeight: Tensor?, projectionBias: Tensor?, routerWeight: Tensor?, routerBias: Tensor?,
+    pool: Tensor, basis: Tensor?
+  ) {
+    self.projectionWeight = projectionWeight
+    self.projectionBias = projectionBias
+    self.routerWeight = routerWeight
+    self.routerBias = routerBias
+    self.pool = pool
+    self.basis = basis
+  }
+}
+
+/// The tensors of one layer.
+package struct LayerTensors: Sendable {
+  package var key: PartTensors
+  package var value: PartTensors?
+  package init(key: PartTensors, value: PartTensors?) {
+    self.key = key
+    self.value = value
+  }
+}
