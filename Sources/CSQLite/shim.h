@@ -10,6 +10,11 @@ static inline int ckv_sqlite3_bind_blob_static(sqlite3_stmt *statement, int colu
   return sqlite3_bind_blob(statement, column, bytes, count, SQLITE_STATIC);
 }
 
+/// Binds bytes, copied.
+static inline int ckv_sqlite3_bind_blob_copy(sqlite3_stmt *statement, int column, const void *bytes, int count) {
+  return sqlite3_bind_blob(statement, column, bytes, count, SQLITE_TRANSIENT);
+}
+
 /// Binds text, copied.
 static inline int ckv_sqlite3_bind_text_copy(sqlite3_stmt *statement, int column, const char *text, int count) {
   return sqlite3_bind_text(statement, column, text, count, SQLITE_TRANSIENT);

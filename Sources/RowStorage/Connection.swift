@@ -1,0 +1,193 @@
+/// One SQLite connection, opened hardened and closed once. Everything that calls the SQLite C API lives here and in
+/// Statement.swift; nothing else in the process opens the database file. A connection is used by one thread at a time.
+
+internal import CPageVFS
+internal import CSQLite
+internal import CacheTypes
+
+/// How a connection may use the database file.
+enum ConnectionMode {
+  /// Makes a new, empty database; the page size is fixed by the caller before the first table.
+  case create
+  case readWrite
+  /// Reads, beside writers of any process.
+  case readOnly
+  /// Reads a database that nobody can change: an unwritable directory.
+  case immutable
+}
+
+/// Owns one connection to `users.sqlite`.
+@safe struct Connection: ~Copyable {
+  let path: String
+  private let handle: OpaquePointer
+
+  /// Milliseconds that a connection waits for another one's write lock before it reports `busy`.
+  static let busyTimeoutMilliseconds: Int32 = 10_000
+  /// Bytes at the end of every page that hold its checksum.
+  static let reservedByteCount = 8
+
+  init(path: String, mode: ConnectionMode) throws(StoreError) {
+    self.path = path
+    unsafe handle = try Self.openHandle(path: path, mode: mode)
+  }
+
+  deinit { unsafe sqlite3_close_v2(handle) }
+
+  /// Runs statements that return nothing of interest.
+  func execute(_ sql: String) throws(StoreError) {
+    let code = unsafe sqlite3_exec(handle, sql, nil, nil, nil)
+    guard code == SQLITE_OK else { throw failure(code, operation: sql) }
+  }
+
+  /// Compiles a statement that is kept.
+  func prepare(_ sql: String) throws(StoreError) -> Statement {
+    var statement: OpaquePointer?
+    let code = unsafe sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil)
+    guard code == SQLITE_OK, let statement = unsafe statement else { throw failure(code, operation: sql) }
+    return unsafe Statement(statement, database: handle, path: path)
+  }
+
+  /// The first column of the first row, or `nil` without a row.
+  func integer(_ sql: String) throws(StoreError) -> Int64? {
+    let statement = try prepare(sql)
+    return try statement.step() ? statement.integer(0) : nil
+  }
+
+  /// The first column of every row, as text.
+  func texts(_ sql: String) throws(StoreError) -> [String] {
+    let statement = try prepare(sql)
+    var rows: [String] = []
+    while try statement.step() { rows.append(statement.text(0)) }
+    return rows
+  }
+
+  /// Lets the next `VACUUM` attach its temporary database, and nothing after it.
+  func withAttachAllowed(_ body: () throws(StoreError) -> Void) throws(StoreError) {
+    unsafe sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 1)
+    defer { unsafe sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0) }
+    try body()
+  }
+
+  /// What a checkpoint did.
+  struct Checkpoint {
+    /// Another connection kept it from finishing.
+    var isBusy: Bool
+    var framesInLog: Int
+    var framesMoved: Int
+  }
+
+  /// Moves committed pages from the write-ahead log into the database file; with `truncate` also empties the log,
+  /// which needs every reader gone.
+  func checkpoint(truncate: Bool) throws(StoreError) -> Checkpoint {
+    var inLog: Int32 = 0
+    var moved: Int32 = 0
+    let mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE
+    let code = unsafe sqlite3_wal_checkpoint_v2(handle, nil, mode, &inLog, &moved)
+    guard code == SQLITE_OK || code & 0xFF == SQLITE_BUSY || code & 0xFF == SQLITE_LOCKED else {
+      throw failure(code, operation: "checkpoint")
+    }
+    return Checkpoint(isBusy: code != SQLITE_OK, framesInLog: Int(inLog), framesMoved: Int(moved))
+  }
+
+  /// Keeps this connection, should it be the last, from changing the files when it closes.
+  func leaveLogOnClose() {
+    _ = unsafe ckv_sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+  }
+
+  /// Milliseconds to wait for other connections' locks from now on.
+  func setBusyTimeout(milliseconds: Int32) { unsafe sqlite3_busy_timeout(handle, milliseconds) }
+
+  /// Whether a transaction is open.
+  var isInTransaction: Bool { unsafe sqlite3_get_autocommit(handle) == 0 }
+
+  /// Opens and hardens; on failure nothing stays open.
+  private static func openHandle(path: String, mode: ConnectionMode) throws(StoreError) -> OpaquePointer {
+    let registered = ckv_page_vfs_register()
+    guard registered == SQLITE_OK else {
+      throw .database(operation: "register the page checksum layer", code: registered, message: "")
+    }
+    var flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW
+    var name = path
+    switch mode {
+    case .create: flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+    case .readWrite: flags |= SQLITE_OPEN_READWRITE
+    case .readOnly: flags |= SQLITE_OPEN_READONLY
+    case .immutable:
+      flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
+      name = "file:" + percentEncoded(path) + "?immutable=1"
+    }
+    var opened: OpaquePointer?
+    var code = unsafe sqlite3_open_v2(name, &opened, flags, "ckvdb")
+    if code == SQLITE_OK, let handle = unsafe opened {
+      unsafe harden(handle, mode)
+      code = unsafe sqlite3_exec(handle, openingPragmas, nil, nil, nil)
+      if code == SQLITE_OK { return unsafe handle }
+    }
+    let failure = unsafe failure(opened, code, operation: "open", path: path)
+    unsafe sqlite3_close_v2(opened)
+    throw failure
+  }
+
+  private static let openingPragmas = """
+    PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=0
+    """
+
+  private static func harden(_ handle: OpaquePointer, _ mode: ConnectionMode) {
+    unsafe sqlite3_busy_timeout(handle, busyTimeoutMilliseconds)
+    let settings: [(Int32, Int32)] = [
+      (SQLITE_DBCONFIG_DEFENSIVE, 1), (SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0), (SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
+      (SQLITE_DBCONFIG_ENABLE_VIEW, 0), (SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0),
+      // A reader that is the last to leave must not change the files.
+      (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, mode == .readOnly ? 1 : 0),
+    ]
+    for (setting, value) in settings { _ = unsafe ckv_sqlite3_db_config(handle, setting, value) }
+    unsafe sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0)
+    if mode == .create {
+      var reserve = Int32(reservedByteCount)
+      _ = unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve)
+    }
+  }
+
+  private func failure(_ code: Int32, operation: String) -> StoreError {
+    unsafe Self.failure(handle, code, operation: operation, path: path)
+  }
+
+  /// Sorts SQLite's codes into the store's errors.
+  static func failure(_ handle: OpaquePointer?, _ code: Int32, operation: String, path: String) -> StoreError {
+    let message = unsafe handle.map { unsafe String(cString: sqlite3_errmsg($0)) } ?? String(cString: sqlite3_errstr(code))
+    switch code & 0xFF {
+    case SQLITE_BUSY, SQLITE_LOCKED:
+      return .busy("\(path): \(message)")
+    case SQLITE_CORRUPT, SQLITE_NOTADB:
+      return .damaged("\(path): \(message)")
+    case SQLITE_FULL:
+      return .io(operation: "write", path: path, code: 28)  // ENOSPC on every system we know
+    case SQLITE_IOERR where code == SQLITE_IOERR_DATA_CODE || code == SQLITE_IOERR_SHORT_READ_CODE:
+      return .damaged("\(path): a page's checksum does not match its content")
+    case SQLITE_IOERR:
+      return .io(operation: operation, path: path, code: unsafe handle.map { unsafe sqlite3_system_errno($0) } ?? 0)
+    case SQLITE_CANTOPEN, SQLITE_PERM:
+      return .io(operation: "open", path: path, code: unsafe handle.map { unsafe sqlite3_system_errno($0) } ?? 0)
+    case SQLITE_READONLY:
+      return .readOnly
+    default:
+      return .database(operation: operation, code: code, message: message)
+    }
+  }
+
+  private static let SQLITE_IOERR_DATA_CODE = SQLITE_IOERR | (32 << 8)
+  private static let SQLITE_IOERR_SHORT_READ_CODE = SQLITE_IOERR | (2 << 8)
+
+  private static func percentEncoded(_ path: String) -> String {
+    path.utf8.map { byte in
+      let isPlain =
+        byte == UInt8(ascii: "/") || byte == UInt8(ascii: ".") || byte == UInt8(ascii: "-")
+        || byte == UInt8(ascii: "_") || (byte >= 48 && byte <= 57) || (byte >= 65 && byte <= 90)
+        || (byte >= 97 && byte <= 122)
+      return isPlain ? String(UnicodeScalar(byte)) : "%" + Hex.encode([byte])
+    }.joined()
+  }
+}
+
+/// SQLite's version, as the library that is loaded says it.
+package var sqliteVersion: String { unsafe String(cString: sqlite3_libversion()) }
