@@ -50,7 +50,7 @@ let package = Package(
     .executableTarget(
       name: "CKVDBCommand",
       dependencies: [
-        "CollectiveKV", "CZlib",
+        "CollectiveKV", "PoolStorage", "CacheTypes", "CZlib",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -61,6 +61,6 @@ let package = Package(
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
     tests("CollectiveKVTests", ["CollectiveKV"]),
-    tests("CommandTests", ["CollectiveKV", "CKVDBCommand"]),
+    tests("CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CZlib"]),
   ]
 )
