@@ -46,7 +46,7 @@ struct Command: ParsableCommand {
 
   static func main() {
     // A reader that stops early (`| head`) shows up as a failed write, which ends the command quietly.
-    _ = unsafe signal(SIGPIPE, SIG_IGN)
+    _ = signal(SIGPIPE, SIG_IGN)
     do {
       var command = try parseAsRoot()
       try command.run()

@@ -5,8 +5,8 @@
 internal import CZlib
 
 /// A chunk reader that hands out the content of another, inflated if that one is gzip.
-package final class Inflater<Source: ChunkReader>: ChunkReader {
-  package let source: Source
+@safe package final class Inflater<Source: ChunkReader>: ChunkReader {
+  package private(set) var source: Source
   package var name: String { source.name }
 
   private enum State { case start, plain, member, betweenMembers, end }
@@ -14,7 +14,8 @@ package final class Inflater<Source: ChunkReader>: ChunkReader {
   /// Compressed bytes not yet consumed, from `inputStart` on.
   private var input: [UInt8] = []
   private var inputStart = 0
-  private var stream = unsafe z_stream()
+  /// At a place of its own: zlib remembers the address.
+  private let stream: UnsafeMutablePointer<z_stream>
   private var isStreamOpen = false
   /// Compressed bytes consumed so far: the place that messages name.
   private var consumed = 0
@@ -23,9 +24,15 @@ package final class Inflater<Source: ChunkReader>: ChunkReader {
   package init(_ source: Source, outputByteCount: Int = 1 << 18) {
     self.source = source
     self.outputByteCount = outputByteCount
+    unsafe stream = .allocate(capacity: 1)
+    unsafe stream.initialize(to: z_stream())
   }
 
-  deinit { if isStreamOpen { unsafe inflateEnd(&stream) } }
+  deinit {
+    if isStreamOpen { unsafe inflateEnd(stream) }
+    unsafe stream.deinitialize(count: 1)
+    unsafe stream.deallocate()
+  }
 
   package func read() throws(CommandFailure) -> [UInt8] {
     while true {
@@ -57,8 +64,8 @@ package final class Inflater<Source: ChunkReader>: ChunkReader {
   private func open() throws(CommandFailure) {
     let wrapsGzip: Int32 = 16 + MAX_WBITS
     let code =
-      if isStreamOpen { unsafe inflateReset2(&stream, wrapsGzip) } else {
-        unsafe inflateInit2_(&stream, wrapsGzip, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+      if isStreamOpen { unsafe inflateReset2(stream, wrapsGzip) } else {
+        unsafe inflateInit2_(stream, wrapsGzip, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
       }
     guard code == Z_OK else { throw failure("zlib refuses to start (code \(code))") }
     isStreamOpen = true
@@ -74,13 +81,13 @@ package final class Inflater<Source: ChunkReader>: ChunkReader {
     let output = unsafe [UInt8](unsafeUninitializedCapacity: outputByteCount) { buffer, count in
       unsafe input.withUnsafeMutableBufferPointer { bytes in
         let available = bytes.count - inputStart
-        unsafe stream.next_in = bytes.baseAddress.map { unsafe $0 + inputStart }
-        unsafe stream.avail_in = UInt32(available)
-        unsafe stream.next_out = buffer.baseAddress
-        unsafe stream.avail_out = UInt32(buffer.count)
-        code = unsafe inflate(&stream, Z_NO_FLUSH)
-        used = unsafe available - Int(stream.avail_in)
-        count = unsafe buffer.count - Int(stream.avail_out)
+        unsafe stream.pointee.next_in = bytes.baseAddress.map { unsafe $0 + inputStart }
+        unsafe stream.pointee.avail_in = UInt32(available)
+        unsafe stream.pointee.next_out = buffer.baseAddress
+        unsafe stream.pointee.avail_out = UInt32(buffer.count)
+        code = unsafe inflate(stream, Z_NO_FLUSH)
+        used = unsafe available - Int(stream.pointee.avail_in)
+        count = unsafe buffer.count - Int(stream.pointee.avail_out)
       }
     }
     inputStart += used
@@ -117,7 +124,7 @@ package final class Inflater<Source: ChunkReader>: ChunkReader {
   }
 
   private var zlibMessage: String {
-    guard let message = unsafe stream.msg else { return "no reason given" }
+    guard let message = unsafe stream.pointee.msg else { return "no reason given" }
     return unsafe String(cString: message)
   }
 

@@ -8,7 +8,7 @@ package enum StandardError {
   package static func write(_ text: String) {
     var text = text
     text.withUTF8 { bytes in
-      var rest = unsafe UnsafeRawBufferPointer(bytes)
+      var rest = UnsafeRawBufferPointer(bytes)
       while let start = rest.baseAddress, rest.count > 0 {
         let count = unsafe Glibc.write(STDERR_FILENO, start, rest.count)
         guard count > 0 || errno == EINTR else { return }

@@ -1,0 +1,4 @@
+internal import ArgumentParser
+struct Attend: ParsableCommand { }
+struct Dump: ParsableCommand { }
+struct Demo: ParsableCommand { }
