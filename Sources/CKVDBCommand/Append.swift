@@ -86,7 +86,7 @@ struct Append: ParsableCommand {
       do {
         if numbersRows { try replay.number(&batch, counts: counts, store) }
         try store.append(batch, repeats: repeats)
-      } catch let error as StoreError {
+      } catch {
         progress.clear()
         throw tally.completed(Self.failure(error, input: path, "rows \(first) to \(end - 1)", store: store.path))
       }
@@ -120,7 +120,7 @@ struct Append: ParsableCommand {
           try replay.number(&requests, counts: batch.requestCounts, store)
         }
         try store.append(requests, repeats: repeats)
-      } catch let error as StoreError {
+      } catch {
         throw Self.failure(error, input: parser.name, "lines \(firstLine) to \(parser.lineNumber)", store: store.path)
       }
       tally.add(batch.eventCount, users: requests)

@@ -1,7 +1,7 @@
 /// Gathers events into requests: those of one user inside a batch become one. It checks items against the model and
 /// keeps, where repeats are to be skipped, how far each user has come in the stream.
 
-package import CacheTypes
+internal import CacheTypes
 package import CollectiveKV
 
 package struct EventBatch {

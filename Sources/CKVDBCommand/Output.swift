@@ -5,7 +5,7 @@ package import CacheTypes
 internal import Glibc
 
 /// A buffered sink of bytes, used by one thread.
-package struct Output: ~Copyable {
+package final class Output {
   private var buffer: [UInt8] = []
   private var file: PendingFile?
   private static let bufferByteCount = 1 << 16
@@ -16,25 +16,25 @@ package struct Output: ~Copyable {
     buffer.reserveCapacity(Self.bufferByteCount)
   }
 
-  package mutating func write(_ text: String) throws {
+  package func write(_ text: String) throws {
     buffer.append(contentsOf: text.utf8)
     if buffer.count >= Self.bufferByteCount { try flush() }
   }
 
   /// Hands on what is buffered.
-  package mutating func flush() throws {
+  package func flush() throws {
     defer { buffer.removeAll(keepingCapacity: true) }
-    if file != nil {
-      try file?.write(buffer)
+    if let file {
+      try file.write(buffer)
     } else {
       try Self.writeToStandardOutput(buffer)
     }
   }
 
   /// Writes what is left, and gives a file its name.
-  package consuming func finish() throws {
+  package func finish() throws {
     try flush()
-    if let pending = file.take() { try pending.commit() }
+    try file?.commit()
   }
 
   private static func writeToStandardOutput(_ bytes: [UInt8]) throws {
@@ -55,7 +55,7 @@ package struct Output: ~Copyable {
 }
 
 /// A new file under a temporary name: `commit` gives it its own, anything else removes it.
-package struct PendingFile: ~Copyable {
+package final class PendingFile {
   package let path: String
   /// Where the bytes go until then.
   package let temporaryPath: String
@@ -73,11 +73,11 @@ package struct PendingFile: ~Copyable {
     if file != nil { try? FileSystem.remove(temporaryPath) }
   }
 
-  package mutating func write(_ bytes: [UInt8]) throws(StoreError) {
+  package func write(_ bytes: [UInt8]) throws(StoreError) {
     try unsafe bytes.span.bytes.withUnsafeBytes { (bytes) throws(StoreError) in try unsafe file?.write(bytes) }
   }
 
-  package consuming func commit() throws(StoreError) {
+  package func commit() throws(StoreError) {
     try file?.sync()
     try FileSystem.rename(temporaryPath, to: path, replacing: true)
     file = nil
