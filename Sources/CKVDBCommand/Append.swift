@@ -13,8 +13,8 @@ struct Append: ParsableCommand {
         user [T] i64, or user.bytes [B] u8 and user.ends [T]    whose row it is
         embedding [T, d_e] or [T, layers, d_e] f32, f16, bf16   to be encoded; or
         layers.<l>.{key,value}.index [T], .user [T, d_u]        already encoded
-        position [T]                                            optional
-        item [T], timestamp [T]                                 where the store needs them
+        position [T]                                            if it is known
+        item [T], timestamp [T]                                 if they are kept
 
       Without embedding and layers, the rows of items.embedding are taken. The
       file is checked as a whole before its first row is stored.

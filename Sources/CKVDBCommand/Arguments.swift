@@ -7,6 +7,7 @@ public import CollectiveKV
 extension ElementType: ExpressibleByArgument {
   public init?(argument: String) { self.init(name: argument) }
   public static var allValueStrings: [String] { allCases.map(\.name) }
+  public var defaultValueDescription: String { name }
 }
 
 extension UserID: ExpressibleByArgument {
@@ -45,7 +46,7 @@ struct StoreArgument: ParsableArguments {
 }
 
 /// Runs `body`; a store's error becomes one that names `place`.
-func naming<Result>(_ place: String, _ body: () throws -> Result) throws -> Result {
+func naming<Result: ~Copyable>(_ place: String, _ body: () throws -> Result) throws -> Result {
   do {
     return try body()
   } catch let error as StoreError {

@@ -56,8 +56,8 @@ package enum NumberText {
   }
 
   /// `1 user`, `2 users`.
-  package static func count(_ value: Int, _ noun: String) -> String {
-    grouped(value) + " " + noun + (value == 1 ? "" : "s")
+  package static func count(_ value: Int, _ noun: String, _ plural: String? = nil) -> String {
+    grouped(value) + " " + (value == 1 ? noun : plural ?? noun + "s")
   }
 
   package static func seconds(_ duration: Duration) -> Double {
