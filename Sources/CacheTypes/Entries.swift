@@ -44,6 +44,43 @@ public struct Entries: Hashable, Sendable {
     self.timestamps = timestamps
   }
 
+  /// Zeroed columns for `count` positions of a model; layers that are not wanted stay empty.
+  package init(
+    zeroed shape: ModelShape, layers wanted: Range<Int>? = nil, count: Int, keepsItems: Bool = false,
+    keepsTimestamps: Bool = false
+  ) {
+    var layers: [LayerEntries] = []
+    layers.reserveCapacity(shape.layers.count)
+    for (number, layer) in shape.layers.enumerated() {
+      layers.append(wanted?.contains(number) ?? true ? LayerEntries(zeroed: layer, count: count) : LayerEntries())
+    }
+    self.init(
+      count: count, layers: layers,
+      items: keepsItems ? Array(repeating: 0, count: count) : nil,
+      timestamps: keepsTimestamps ? Array(repeating: 0, count: count) : nil)
+  }
+
+  /// Copies positions `rows` of `other`, an `Entries` of the same model, to the positions from `place` on.
+  package mutating func replace(from place: Int, with other: Entries, _ rows: Range<Int>) {
+    let (count, otherCount) = (count, other.count)
+    func copy<Element>(_ source: [Element], into target: inout [Element]) {
+      guard otherCount > 0, count > 0 else { return }
+      for dimension in 0..<source.count / otherCount {
+        let start = dimension * count + place
+        let first = dimension * otherCount
+        target.replaceSubrange(start..<start + rows.count, with: source[first + rows.lowerBound..<first + rows.upperBound])
+      }
+    }
+    for number in layers.indices {
+      copy(other.layers[number].keyIndices, into: &layers[number].keyIndices)
+      copy(other.layers[number].valueIndices, into: &layers[number].valueIndices)
+      copy(other.layers[number].keyUser, into: &layers[number].keyUser)
+      copy(other.layers[number].valueUser, into: &layers[number].valueUser)
+    }
+    if items != nil, let source = other.items { copy(source, into: &items!) }
+    if timestamps != nil, let source = other.timestamps { copy(source, into: &timestamps!) }
+  }
+
   /// Checks every column's length, every index's range and every number's finiteness against the model.
   ///
   /// - Throws: `StoreError.invalidInput` naming the layer, the column and the first offending position.
