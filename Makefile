@@ -42,7 +42,7 @@ bench: ## run the benchmarks; SMOKE=1 for the small size; BENCHMARKS='ARGUMENTS'
 	@tools/prerequisites --bench
 	@echo "Building the benchmarks (release)"
 	@$(SWIFT) build $(QUIET) -c release --package-path benchmarks
-	@$(SWIFT) run --quiet --skip-build -c release --package-path benchmarks ckvdb-benchmarks \
+	@$(SWIFT) run --quiet --skip-build -c release --package-path benchmarks ckvdb-benchmark \
 	  $(if $(SMOKE),--smoke) $(BENCHMARKS)
 
 lint: prerequisites ## check format and, in C, warnings
