@@ -16,7 +16,10 @@ let swiftSettings: [SwiftSetting] =
   ] + warnings
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+  // Without Foundation nothing else brings in the C library's mathematics.
+  .target(
+    name: name, dependencies: dependencies, swiftSettings: swiftSettings,
+    linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))])
 }
 
 func tests(

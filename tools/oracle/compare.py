@@ -107,8 +107,8 @@ def run(command, *arguments_):
     words = [str(a) for a in (command, *arguments_)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise Difference(f"{words[1]}: exit code {done.returncode}: {' '.join(last)}")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[:1]
+        raise Difference(f"{words[1]}: exit code {done.returncode}: {' '.join(said)}")
 
 
 def attend_arguments(case, attention):
