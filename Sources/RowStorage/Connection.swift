@@ -113,6 +113,9 @@ enum ConnectionMode {
   /// Milliseconds to wait for other connections' locks from now on.
   func setBusyTimeout(milliseconds: Int32) { unsafe sqlite3_busy_timeout(handle, milliseconds) }
 
+  /// Rows that the newest statement inserted, changed or deleted.
+  var changedRowCount: Int { Int(unsafe sqlite3_changes(handle)) }
+
   /// Whether a transaction is open.
   var isInTransaction: Bool { unsafe sqlite3_get_autocommit(handle) == 0 }
 

@@ -35,6 +35,7 @@ struct Overlay: ~Copyable {
   private var used = 0
 
   var count: Int { rows.count - head }
+  var newestSeq: Int64? { head < rows.count ? rows[rows.count - 1].seq : nil }
 
   /// What a snapshot is to this index.
   enum Age { case older, current, newer }

@@ -14,20 +14,19 @@ extension RowStore {
   /// - Throws: `StoreError.positionConflict`, `.staleUser`, `.invalidInput`: nothing was written; `.busy`: nothing was
   ///   written; `.poisoned`: a commit failed, the outcome is unknown until the store is opened anew.
   package func append(_ entries: Entries, _ runs: [Run], skipsRepeats: Bool = false) throws(StoreError) -> [Int] {
-    guard let writer = unsafe writer else { throw .readOnly }
     let ticket = AppendTicket(entries: entries, runs: runs, skipsRepeats: skipsRepeats)
     return try writerQueue.submit(
-      ticket, commit: { commit($0, writer) },
+      ticket, commit: { commit($0) },
       upkeep: {
         // The appends are on disk; if upkeep fails it is tried again after the next one, and `fold` reports.
-        try? upkeep(writer)
+        try? upkeep()
       })
   }
 
   /// Gives every ticket its outcome.
-  private func commit(_ tickets: [AppendTicket], _ writer: Writer) {
+  private func commit(_ tickets: [AppendTicket]) {
     do throws(StoreError) {
-      try checkPoison()
+      let writer = try leadingWriter()
       try writer.session.setSynced(syncsCommits)
       var batch = AppendBatch()
       let (_, meta) = try writer.session.transaction { (meta) throws(StoreError) in
@@ -46,6 +45,7 @@ extension RowStore {
       if !batch.hasErased {
         memory.withLock { $0.overlay.learn(batch.fresh, from: batch.firstSeq, nextSeq: meta.nextSeq) }
       }
+      writer.meta = meta
       for (ticket, outcome) in zip(tickets, batch.outcomes) { ticket.outcome = outcome }
     } catch {
       note(error)

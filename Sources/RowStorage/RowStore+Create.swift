@@ -38,4 +38,5 @@ extension RowStore {
   }
 
   package static let pageByteCounts = Schema.pageByteCounts
+  package static let formatVersion = Int(Schema.formatVersion)
 }

@@ -9,27 +9,20 @@ extension RowStore {
   /// - Returns: the positions that went, and whether old pages may still be in the log.
   /// - Throws: `StoreError.unknownUser`.
   package func delete(_ user: UserID) throws(StoreError) -> (positions: Int, isErasurePending: Bool) {
-    guard let writer = unsafe writer else { throw .readOnly }
-    return try writerQueue.exclusively { () throws(StoreError) in
-      try checkPoison()
+    try writing { (writer) throws(StoreError) in
       // A fold in progress holds copies of payloads: it starts over.
       writer.fold = nil
-      do throws(StoreError) {
-        try writer.session.setSynced(syncsCommits)
-        let (positions, _) = try writer.session.transaction { (meta) throws(StoreError) in
-          try beginWriting(meta, writer)
-          let erased = try eraseRows(of: user, writer)
-          guard erased > 0 else { throw .unknownUser(user) }
-          meta.positions -= Int64(erased)
-          meta.eraseEpoch += 1
-          meta.isErasePending = true
-          return erased
-        }
-        return (positions, try !finishErasing(writer))
-      } catch {
-        note(error)
-        throw error
+      try writer.session.setSynced(syncsCommits)
+      let (positions, _) = try writer.session.transaction { (meta) throws(StoreError) in
+        try beginWriting(meta, writer)
+        let erased = try eraseRows(of: user, writer)
+        guard erased > 0 else { throw .unknownUser(user) }
+        meta.positions -= Int64(erased)
+        meta.eraseEpoch += 1
+        meta.isErasePending = true
+        return erased
       }
+      return (positions, try !finishErasing(writer))
     }
   }
 

@@ -37,29 +37,27 @@ extension RowStore {
   /// - Returns: the rows that went.
   @discardableResult
   package func fold() throws(StoreError) -> Int {
-    guard let writer = unsafe writer else { throw .readOnly }
-    return try writerQueue.exclusively { () throws(StoreError) in try foldAll(writer, downTo: 0) }
+    try writing { (writer) throws(StoreError) in try foldAll(writer, downTo: 0) }
   }
 
   /// What is due after an append: a slice of folding, a checkpoint. Bounded work.
-  func upkeep(_ writer: Writer) throws(StoreError) {
-    try checkPoison()
-    let (meta, isBehind) = try withWriterSnapshot(writer) { (meta) throws(StoreError) in
-      (meta, meta.tailRowCount > Self.tailLimit(positions: meta.positions))
+  func upkeep() throws(StoreError) {
+    let writer = try leadingWriter()
+    if writer.fold == nil, let meta = writer.meta, meta.tailRowCount > Self.tailLimit(positions: meta.positions) {
+      try beginFold(writer)
     }
-    if writer.fold == nil, isBehind { try beginFold(writer, meta) }
     if writer.fold != nil { try foldSlice(writer) }
     if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
   }
 
   /// Folds until the tail holds no more than `limit` rows.
   func foldAll(_ writer: Writer, downTo limit: Int) throws(StoreError) -> Int {
-    try checkPoison()
     var folded = 0
     while true {
-      let meta = try withWriterSnapshot(writer) { (meta) throws(StoreError) in meta }
-      guard writer.fold != nil || meta.tailRowCount > limit else { return folded }
-      if writer.fold == nil { try beginFold(writer, meta) }
+      if writer.fold == nil {
+        guard try writer.session.reading.readMeta().tailRowCount > limit else { return folded }
+        try beginFold(writer)
+      }
       while writer.fold != nil {
         folded += try foldSlice(writer)
         if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
@@ -72,20 +70,15 @@ extension RowStore {
     writer.session.framesInLog = 0
   }
 
-  private func withWriterSnapshot<Result>(
-    _ writer: Writer, _ body: (Meta) throws(StoreError) -> Result
-  ) throws(StoreError) -> Result {
-    var meta = try writer.session.reading.beginReading()
-    defer { writer.session.reading.endReading() }
-    while try !refresh(to: meta, writer.session.reading) {
-      writer.session.reading.endReading()
-      meta = try writer.session.reading.beginReading()
-    }
-    return try body(meta)
-  }
-
   /// Reads the rows of a pass, in one sweep.
-  private func beginFold(_ writer: Writer, _ meta: Meta) throws(StoreError) {
+  private func beginFold(_ writer: Writer) throws(StoreError) {
+    let session = writer.session.reading
+    var meta = try session.beginReading()
+    defer { session.endReading() }
+    while try !refresh(to: meta, session) {
+      session.endReading()
+      meta = try session.beginReading()
+    }
     let arena = try TailArena(
       writer.session, after: meta.foldedSeq, through: meta.nextSeq - 1, byteLimit: Self.foldArenaByteCount)
     let users = memory.withLock { $0.overlay.users(through: arena.through) }
@@ -117,8 +110,13 @@ extension RowStore {
         writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
         writer.session.deleteTailRange.bind(end, at: 2)
         try writer.session.deleteTailRange.run()
-        let count = Int(end - meta.foldedSeq)
+        let count = writer.session.connection.changedRowCount
         meta.foldedSeq = end
+        if end == pass.through, memory.withLock({ $0.overlay.newestSeq ?? 0 }) <= end {
+          // Nothing is left: the numbers that commits without tail rows used up, this one's too, count as folded.
+          meta.nextSeq += 1
+          meta.foldedSeq = meta.nextSeq - 1
+        }
         return count
       }
       if meta.foldedSeq >= pass.through { writer.fold = nil }

@@ -21,18 +21,12 @@ extension RowStore {
   package func vacuum(
     _ plan: VacuumPlan, progress: (Int, Int) -> Void
   ) throws(StoreError) -> (foldedRows: Int, reencodedUsers: Int) {
-    guard let writer = unsafe writer else { throw .readOnly }
-    return try writerQueue.exclusively { () throws(StoreError) in
-      do throws(StoreError) {
-        let folded = try foldAll(writer, downTo: 0)
-        let reencoded = try reencode(plan, writer, progress)
-        try rewrite(plan, writer)
-        _ = try finishErasing(writer)
-        return (folded, reencoded)
-      } catch {
-        note(error)
-        throw error
-      }
+    try writing { (writer) throws(StoreError) in
+      let folded = try foldAll(writer, downTo: 0)
+      let reencoded = try reencode(plan, writer, progress)
+      try rewrite(plan, writer)
+      _ = try finishErasing(writer)
+      return (folded, reencoded)
     }
   }
 

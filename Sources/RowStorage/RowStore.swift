@@ -62,7 +62,7 @@ package final class RowStore: Sendable {
   private let idleReaders: Mutex<ReaderPool>
   let writerQueue = WriterQueue()
   /// Touched only by the thread that leads `writerQueue`.
-  nonisolated(unsafe) let writer: Writer?
+  nonisolated(unsafe) private var writer: Writer?
 
   /// Opens the database of an existing store.
   package init(path: String, access: Access, syncsCommits: Bool = true) throws(StoreError) {
@@ -84,6 +84,7 @@ package final class RowStore: Sendable {
       throw .damaged("\(path): meta names generation \(meta.generation), which does not exist")
     }
     modelID = current.modelID
+    columns = current.layout.columns
     model = try ModelRecord.read(reader.connection, id: modelID)
     memory = Mutex(Memory(generations: generations, pageByteCount: pageByteCount))
     idleReaders = Mutex(ReaderPool(sessions: [reader]))
@@ -131,7 +132,41 @@ package final class RowStore: Sendable {
   /// Lets go of idle reading connections: what is held open keeps a database from being rewritten alone.
   func dropIdleReaders() { idleReaders.withLock { $0.sessions = [] } }
 
+  // MARK: Writing
+
+  /// The writer, for the thread that leads `writerQueue`.
+  func leadingWriter() throws(StoreError) -> Writer {
+    guard access == .readWrite else { throw .readOnly }
+    try checkPoison()
+    guard let writer = unsafe writer else { throw .closed }
+    return writer
+  }
+
+  /// Runs `body` while nobody else in the process writes. A failed commit is remembered.
+  func writing<Result>(_ body: (Writer) throws(StoreError) -> Result) throws(StoreError) -> Result {
+    try writerQueue.exclusively { () throws(StoreError) in
+      let writer = try leadingWriter()
+      do throws(StoreError) { return try body(writer) } catch {
+        note(error)
+        throw error
+      }
+    }
+  }
+
+  /// Lets go of the writing connection; only the leading thread may.
+  func dropWriter() { unsafe writer = nil }
+
   // MARK: Memory
+
+  /// The optional columns that rows keep: they never change.
+  package let columns: KeptColumns
+
+  /// The element type of new rows, as far as this process knows: another one may have migrated the store.
+  package var element: ElementType {
+    memory.withLock { memory in
+      memory.generations.values.filter { $0.modelID == modelID }.max { $0.id < $1.id }?.layout.element ?? .f32
+    }
+  }
 
   /// Bytes of a database page.
   package var pageByteCount: Int { memory.withLock { $0.pageByteCount } }

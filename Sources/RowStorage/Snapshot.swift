@@ -67,14 +67,22 @@ package struct Snapshot: ~Copyable {
   ///
   /// - Throws: `StoreError.unknownUser`, `.staleUser`.
   package mutating func length(of user: UserID) throws(StoreError) -> Int {
+    let (length, modelID) = try lengthAndModel(of: user)
+    guard modelID == store.modelID else { throw .staleUser(user) }
+    return length
+  }
+
+  /// The length of a user whose rows may belong to another model.
+  package mutating func staleLength(of user: UserID) throws(StoreError) -> Int { try lengthAndModel(of: user).length }
+
+  private mutating func lengthAndModel(of user: UserID) throws(StoreError) -> (length: Int, modelID: Int64) {
     while true {
       let block = try session.newestBlock(of: user)
       guard let tail = try tailRows(of: user, endingBeyond: block?.end ?? 0) else { continue }
       guard let generation = tail.last.map({ Int64($0.generation) }) ?? block?.generation else {
         throw .unknownUser(user)
       }
-      guard try store.generation(generation, session).modelID == store.modelID else { throw .staleUser(user) }
-      return tail.last?.end ?? block!.end
+      return (tail.last?.end ?? block!.end, try store.generation(generation, session).modelID)
     }
   }
 

@@ -27,6 +27,8 @@ final class Writer {
   var scratch = ByteBuffer()
   var found = FoundRows()
   var fold: FoldPass?
+  /// The counters as the newest commit of this connection left them.
+  var meta: Meta?
 
   init(session: WriteSession) { self.session = session }
 
