@@ -168,7 +168,7 @@ extension RowStore {
       generation: UInt16(generation.id))
     if run.rows.count >= generation.blockCapacity {
       let tail = run.isReset ? [] : tailRows(of: run.user, batch)
-      try extendBlocks(of: run.user, tail, to: generation, adding: entries, run.rows, arena: nil, writer)
+      try extendBlocks(of: run.user, tail, to: generation, adding: entries, run.rows, writer)
       // A marker in the tail tells every process how long the history is now.
       row.position += row.count
       row.count = 0

@@ -9,40 +9,42 @@ final class TailArena {
   private struct Slot {
     var offset: UInt32
     var byteCount: UInt32
+    static let missing = Slot(offset: 0, byteCount: .max)
   }
   private let first: Int64
-  /// The last row that is here; rows after it did not fit.
+  /// The last row that was looked at.
   private(set) var through: Int64
   /// By `seq - first`.
   private var slots: [Slot] = []
   private var bytes = ByteBuffer(capacity: 1 << 16)
 
-  /// Reads rows `after < seq <= last` until `byteLimit` is reached. Checksums are verified here.
-  init(_ session: WriteSession, after: Int64, through last: Int64, byteLimit: Int) throws(StoreError) {
-    first = after + 1
-    through = last
-    session.tailRange.bind(after, at: 1)
+  var byteCount: Int { bytes.count }
+
+  init(after seq: Int64) {
+    first = seq + 1
+    through = seq
+  }
+
+  /// Reads the rows up to `last`. Checksums are verified here.
+  func read(_ session: WriteSession, through last: Int64) throws(StoreError) {
+    session.tailRange.bind(through, at: 1)
     session.tailRange.bind(last, at: 2)
     defer { session.tailRange.reset() }
+    let path = session.connection.path
     while try session.tailRange.step() {
-      let seq = session.tailRange.integer(0)
-      let path = session.connection.path
-      guard bytes.count < byteLimit else {
-        through = seq - 1
-        break
-      }
-      let place = RowPlace(try session.reading.readTailRow(session.tailRange))
+      let row = try session.reading.readTailRow(session.tailRange)
       let checksum = session.tailRange.integer(5)
-      while slots.count < Int(seq - first) { slots.append(Slot(offset: 0, byteCount: .max)) }
-      slots.append(Slot(offset: UInt32(bytes.count), byteCount: 0))
+      while slots.count < Int(row.seq - first) { slots.append(.missing) }
+      let start = bytes.count
       try unsafe session.tailRange.withBytes(6) { (payload) throws(StoreError) in
-        guard unsafe RowChecksum.of(place, payload) == checksum else {
-          throw .damaged("\(path): user \(place.user), position \(place.position): the row's checksum does not match")
+        guard unsafe RowChecksum.of(RowPlace(row), payload) == checksum else {
+          throw .damaged("\(path): user \(row.user), position \(row.position): the row's checksum does not match")
         }
-        slots[slots.count - 1].byteCount = UInt32(payload.count)
         unsafe bytes.append(payload)
       }
+      slots.append(Slot(offset: UInt32(start), byteCount: UInt32(bytes.count - start)))
     }
+    through = last
   }
 
   /// Copies a row's payload; false if it is not here.
