@@ -24,6 +24,19 @@ package enum FileSystem {
     guard unsafe chmod(path, 0o700) == 0 else { throw failure("chmod", path) }
   }
 
+  /// Makes an empty file of mode 0600, whatever the umask. Anything already there is `alreadyExists`.
+  package static func makeFile(_ path: String) throws(StoreError) {
+    try checkPath(path)
+    let descriptor = retrying { unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600) }
+    guard descriptor >= 0 else {
+      if errno == EEXIST { throw .alreadyExists(path: path) }
+      throw failure("open", path)
+    }
+    defer { _ = close(descriptor) }
+    guard fchmod(descriptor, 0o600) == 0 else { throw failure("fchmod", path) }
+    guard retrying({ fsync(descriptor) }) == 0 else { throw failure("fsync", path) }
+  }
+
   /// The length of a file, in bytes.
   package static func byteCount(_ path: String) throws(StoreError) -> Int {
     try checkPath(path)
