@@ -40,7 +40,8 @@ struct Append: ParsableCommand {
 
   @OptionGroup var store: StoreArgument
 
-  @Option(help: ArgumentHelp("A safetensors file of embeddings or encoded entries.", valueName: "file"),
+  @Option(
+    help: ArgumentHelp("A safetensors file of embeddings or encoded entries.", valueName: "file"),
     completion: .file())
   var input: String?
 
@@ -50,7 +51,8 @@ struct Append: ParsableCommand {
   @Option(help: "What to do with positions that are stored already.")
   var repeats: RepeatPolicy = .refuse
 
-  @Option(help: ArgumentHelp(
+  @Option(
+    help: ArgumentHelp(
       "Events or rows per transaction (default: 256 events, up to 8192 rows).", valueName: "count"))
   var batch: Int?
 

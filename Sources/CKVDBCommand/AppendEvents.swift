@@ -57,7 +57,9 @@ struct ReplayCounter {
       let user = requests[index].user
       let first = next[user] ?? 0
       let length: Int
-      if let known = stored[user] { length = known } else {
+      if let known = stored[user] {
+        length = known
+      } else {
         length = try store.lengthOrZero(of: user)
         stored[user] = length
       }

@@ -46,7 +46,8 @@ struct Attend: ParsableCommand {
   @Option(help: ArgumentHelp("How many positions before its own a query sees (default: all).", valueName: "positions"))
   var window: Int?
 
-  @Option(help: ArgumentHelp(
+  @Option(
+    help: ArgumentHelp(
       "Factor of the dot products (default: the model's, or 1/sqrt(d_k / heads)).", valueName: "factor"))
   var scale: Float?
 
@@ -109,7 +110,8 @@ struct Attend: ParsableCommand {
     progress.clear()
     guard failureCount == 0 else {
       throw CommandFailure(
-        .data, "\(queries): \(failureCount) of \(NumberText.count(input.count, "request")) failed, no output is written")
+        .data, "\(queries): \(failureCount) of \(NumberText.count(input.count, "request")) failed, no output is written"
+      )
     }
     try writer.append(lengths)
     try writer.finish()

@@ -94,7 +94,8 @@ package enum ErrorText {
 
   /// SQLite's primary result codes that are not simply a refused operation: its file format documentation and
   /// `sqlite3.h` fix the numbers.
-  private static func database(_ operation: String, _ code: Int32, _ message: String, _ place: String) -> CommandFailure {
+  private static func database(_ operation: String, _ code: Int32, _ message: String, _ place: String) -> CommandFailure
+  {
     let text = prefixed("\(operation): \(message) (SQLite code \(code))", place)
     switch code & 0xFF {
     case 5, 6: return CommandFailure(.busy, text)

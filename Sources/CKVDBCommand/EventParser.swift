@@ -123,7 +123,8 @@ package struct EventParser<Source: ChunkReader> {
     if buffer[column.lowerBound] != UInt8(ascii: "x") { return .integer(try integer(column, "user")) }
     let text = String(decoding: buffer[column], as: UTF8.self)
     guard let user = UserID(text) else {
-      throw failure("user \(quoted(column)) is neither an integer nor at most \(UserID.byteCountLimit) bytes as x'0a1b'")
+      throw failure(
+        "user \(quoted(column)) is neither an integer nor at most \(UserID.byteCountLimit) bytes as x'0a1b'")
     }
     return user
   }
@@ -158,7 +159,9 @@ package struct EventParser<Source: ChunkReader> {
     let limit = 40
     var text = ""
     for byte in buffer[column].prefix(limit) {
-      if 0x20 < byte, byte < 0x7F { text.unicodeScalars.append(Unicode.Scalar(byte)) } else {
+      if 0x20 < byte, byte < 0x7F {
+        text.unicodeScalars.append(Unicode.Scalar(byte))
+      } else {
         text += "\\x" + Hex.encode([byte])
       }
     }

@@ -45,7 +45,8 @@ struct Init: ParsableCommand {
       print("made \(store.path)")
       for line in ModelText.lines(model) { print("  " + line) }
       print("  " + ModelText.positionLine(model.shape, element))
-      print("  keeps      \(ModelText.columns(keepItems, keepTimestamps)); pages of \(NumberText.grouped(pageSize)) bytes")
+      print(
+        "  keeps      \(ModelText.columns(keepItems, keepTimestamps)); pages of \(NumberText.grouped(pageSize)) bytes")
     }
   }
 }
@@ -55,13 +56,16 @@ enum ModelText {
   static func lines(_ model: ModelDescription) -> [String] {
     var lines = ["model      \(model.digest)"]
     for (number, layer) in model.shape.layers.enumerated() {
-      let value = layer.value.map { "value \(part($0))" } ?? "no value"
-      let heads = NumberText.count(layer.heads, "head")
-      lines.append("layer \(pad(String(number), 4)) key \(part(layer.key)); \(value); \(heads)")
+      lines.append("layer \(pad(String(number), 5))\(sides(layer)); \(NumberText.count(layer.heads, "head"))")
     }
     let items = model.itemCount.map { ", brought for \(NumberText.count($0, "item"))" } ?? ""
     lines.append("embedding  \(NumberText.count(model.shape.embeddingWidth, "number"))\(items)")
     return lines
+  }
+
+  /// What keys and values are made of.
+  static func sides(_ layer: LayerShape) -> String {
+    "key \(part(layer.key)); " + (layer.value.map { "value \(part($0))" } ?? "no value")
   }
 
   /// What one position takes, beside what its full keys and values would.

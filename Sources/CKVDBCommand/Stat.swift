@@ -63,7 +63,8 @@ struct Stat: ParsableCommand {
     for (name, bytes) in rows {
       let ratio = statistics.ratio(ofBytes: bytes)
       let shares = statistics.fullNumberCount == 0 ? ["-", "-"] : [ratio.ofF16, ratio.ofF32].map(NumberText.percent)
-      lines.append(ModelText.pad(name, 28) + left(NumberText.bytes(bytes), 12) + left(shares[0], 10) + left(shares[1], 10))
+      lines.append(
+        ModelText.pad(name, 28) + left(NumberText.bytes(bytes), 12) + left(shares[0], 10) + left(shares[1], 10))
     }
     lines.append(
       ModelText.pad("full keys and values", 28) + left(NumberText.bytes(statistics.fullNumberCount * 2), 12)
@@ -75,7 +76,8 @@ struct Stat: ParsableCommand {
     let ratio = { (byteCount: Int) in
       let ratio = statistics.ratio(ofBytes: byteCount)
       return JSONText.object([
-        ("bytes", String(byteCount)), ("of_f16", JSONText.number(ratio.ofF16)), ("of_f32", JSONText.number(ratio.ofF32)),
+        ("bytes", String(byteCount)), ("of_f16", JSONText.number(ratio.ofF16)),
+        ("of_f32", JSONText.number(ratio.ofF32)),
       ])
     }
     return JSONText.object([
@@ -119,7 +121,8 @@ struct Stat: ParsableCommand {
   private static func part(_ shape: PartShape) -> String {
     JSONText.object([
       ("user_width", String(shape.userWidth)), ("pool_width", String(shape.poolWidth)),
-      ("pool_rows", String(shape.poolRows)), ("additive", String(shape.isAdditive)), ("router", String(shape.hasRouter)),
+      ("pool_rows", String(shape.poolRows)), ("additive", String(shape.isAdditive)),
+      ("router", String(shape.hasRouter)),
     ])
   }
 }

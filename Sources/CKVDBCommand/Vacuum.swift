@@ -35,7 +35,9 @@ struct Vacuum: ParsableCommand {
     try store.open(.readWrite) { store in
       let before = try store.statistics()
       let need = (before.databaseByteCount + before.logByteCount) * 3
-      print("before   \(NumberText.bytes(before.storeByteCount)); up to \(NumberText.bytes(need)) more are needed meanwhile")
+      print(
+        "before   \(NumberText.bytes(before.storeByteCount)); up to \(NumberText.bytes(need)) more are needed meanwhile"
+      )
       var progress = ProgressLine("steps")
       let report = try store.vacuum(VacuumOptions(element: element, pageByteCount: pageSize)) { done, total in
         progress.update(done, share: total > 0 ? Double(done) / Double(total) : nil)

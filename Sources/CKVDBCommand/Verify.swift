@@ -28,13 +28,13 @@ struct Verify: ParsableCommand {
     for problem in report.problems { print(problem.description) }
     print(
       "\(NumberText.count(report.users, "user")), \(NumberText.count(report.positions, "position")), "
-        + "\(NumberText.count(report.rows, "row")): \(Self.verdict(report.problems.count))")
+        + "\(NumberText.count(report.rows, "row")): \(Self.verdict(report.problems))")
     guard report.problems.isEmpty else {
       throw CommandFailure(.data, "\(store.path): \(NumberText.count(report.problems.count, "problem"))")
     }
   }
 
-  private static func verdict(_ problems: Int) -> String {
-    problems == 0 ? "no problem" : NumberText.count(problems, "problem")
+  static func verdict(_ problems: [VerifyReport.Problem]) -> String {
+    problems.isEmpty ? "no problem" : NumberText.count(problems.count, "problem")
   }
 }
