@@ -16,7 +16,8 @@ struct FoldPass {
   let arena: TailArena
   /// The last row that was in the tail when the pass began; a pass takes fewer if they do not fit into memory.
   let last: Int64
-  var users: [UserID] = []
+  /// Users with rows of the pass; `nil` until the first write transaction has brought the overlay up to date.
+  var users: [UserID]?
   var nextUser = 0
 
   /// The rows with this number and below are folded.
@@ -105,21 +106,24 @@ extension RowStore {
     let pass = writer.fold!
     try pass.arena.read(writer.session, through: min(pass.through + Self.foldStepRowCount, pass.last))
     guard pass.through == pass.last || pass.arena.byteCount >= Self.foldArenaByteCount else { return }
-    writer.fold!.users = memory.withLock { $0.overlay.users(through: pass.through) }
     writer.fold!.phase = .copying
   }
 
   private func copyForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
-    let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, pass.users.count)
     try writer.session.setSynced(false)
-    _ = try writer.session.transaction { (meta) throws(StoreError) in
+    let ((users, next), _) = try writer.session.transaction { (meta) throws(StoreError) in
       try beginWriting(meta, writer)
+      // Only now does the overlay surely know every row of the pass, those of other processes among them.
+      let users = pass.users ?? memory.withLock { $0.overlay.users(through: pass.through) }
+      let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, users.count)
       let target = try generation(meta.generation, writer.session.reading)
-      for user in pass.users[slice] { try foldUser(user, pass, target, writer) }
+      for user in users[slice] { try foldUser(user, pass, target, writer) }
+      return (users, slice.upperBound)
     }
-    writer.fold!.nextUser = slice.upperBound
-    if slice.upperBound == pass.users.count { writer.fold!.phase = .deleting }
+    writer.fold!.users = users
+    writer.fold!.nextUser = next
+    if next == users.count { writer.fold!.phase = .deleting }
   }
 
   private func deleteFolded(_ writer: Writer) throws(StoreError) -> Int {
