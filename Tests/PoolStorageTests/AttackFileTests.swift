@@ -33,7 +33,8 @@ struct Attack: Sendable, CustomTestStringConvertible {
 
   /// A header that is these bytes between two halves of text.
   init(_ name: String, nameBytes: [UInt8], _ reason: String) {
-    let header = Array("{\"".utf8) + nameBytes + Array("\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}".utf8)
+    let header =
+      Array("{\"".utf8) + nameBytes + Array("\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}".utf8)
     self.init(name, rawFile(header), reason)
   }
 }
@@ -95,13 +96,16 @@ let attacks: [Attack] = [
   Attack("low surrogate alone", nameBytes: Array(#"\ude00\ud83d"#.utf8), "half a surrogate pair"),
   Attack("high surrogate, then another escape", nameBytes: Array(#"\ud83d\n"#.utf8), "expected 'u'"),
   // Names.
-  Attack("a name twice", rawFile("{\(u8("a", 0, 1)),\(u8("a", 1, 2))}", dataByteCount: 2), #"the name "a" appears twice"#),
+  Attack(
+    "a name twice", rawFile("{\(u8("a", 0, 1)),\(u8("a", 1, 2))}", dataByteCount: 2), #"the name "a" appears twice"#),
   Attack(
     "a name twice, once escaped", rawFile("{\(u8("a", 0, 1)),\(u8("\\u0061", 1, 2))}", dataByteCount: 2),
     #"the name "a" appears twice"#),
-  Attack("metadata twice", rawFile(#"{"__metadata__":{},"__metadata__":{}}"#), #"the name "__metadata__" appears twice"#),
+  Attack(
+    "metadata twice", rawFile(#"{"__metadata__":{},"__metadata__":{}}"#), #"the name "__metadata__" appears twice"#),
   // Entries.
-  Attack("dtype twice", entry: #"{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}"#, "states dtype twice"),
+  Attack(
+    "dtype twice", entry: #"{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}"#, "states dtype twice"),
   Attack("shape twice", entry: #"{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}"#, "states shape twice"),
   Attack(
     "offsets twice", entry: #"{"dtype":"F32","shape":[1],"data_offsets":[0,4],"data_offsets":[0,4]}"#,
@@ -116,7 +120,8 @@ let attacks: [Attack] = [
   Attack("entry without an end", rawFile(#"{"a":{"dtype":"F32""#), "the header ends, expected ',' or '}'"),
   Attack("number as dtype", entry: #"{"dtype":32,"shape":[1],"data_offsets":[0,4]}"#, "expected a string"),
   Attack("unknown dtype", entry: #"{"dtype":"F31","shape":[1],"data_offsets":[0,4]}"#, #"unknown dtype "F31""#),
-  Attack("dtype in small letters", entry: #"{"dtype":"f32","shape":[1],"data_offsets":[0,4]}"#, #"unknown dtype "f32""#),
+  Attack(
+    "dtype in small letters", entry: #"{"dtype":"f32","shape":[1],"data_offsets":[0,4]}"#, #"unknown dtype "f32""#),
   Attack("dtype of four bits", entry: #"{"dtype":"F4","shape":[8],"data_offsets":[0,4]}"#, #"unknown dtype "F4""#),
   // Shapes.
   Attack("negative length", shape: "[-1]", "saw '-', expected a non-negative integer"),
@@ -132,7 +137,9 @@ let attacks: [Attack] = [
   Attack("trailing comma in a shape", shape: "[1,]", "expected a non-negative integer"),
   Attack("number as shape", shape: "1", "expected '['"),
   Attack("shape without an end", rawFile(#"{"a":{"dtype":"F32","shape":[1"#), "expected ',' or ']'"),
-  Attack("65 dimensions", shape: "[" + Array(repeating: "1", count: 65).joined(separator: ",") + "]", "at most 64 dimensions"),
+  Attack(
+    "65 dimensions", shape: "[" + Array(repeating: "1", count: 65).joined(separator: ",") + "]", "at most 64 dimensions"
+  ),
   Attack("dimension 2^63", shape: "[9223372036854775808]", "does not fit 63 bits"),
   Attack("length 2^64 + 1", shape: "[18446744073709551617]", "does not fit 63 bits"),
   Attack("length of a thousand digits", shape: "[" + String(repeating: "9", count: 1000) + "]", "does not fit 63 bits"),
@@ -155,9 +162,11 @@ let attacks: [Attack] = [
   Attack("overlap by one", rawFile("{\(u8("a", 0, 2)),\(u8("b", 1, 3))}", dataByteCount: 3), #"overlaps "a""#),
   Attack("one inside the other", rawFile("{\(u8("a", 0, 3)),\(u8("b", 1, 2))}", dataByteCount: 3), #"overlaps "a""#),
   Attack("the same bytes twice", rawFile("{\(u8("a", 0, 2)),\(u8("b", 0, 2))}", dataByteCount: 2), #"overlaps "a""#),
-  Attack("empty tensor inside another", rawFile("{\(u8("a", 0, 2)),\(u8("b", 1, 1))}", dataByteCount: 2), #"overlaps "a""#),
+  Attack(
+    "empty tensor inside another", rawFile("{\(u8("a", 0, 2)),\(u8("b", 1, 1))}", dataByteCount: 2), #"overlaps "a""#),
   Attack("empty tensor behind the file", rawFile("{\(u8("b", 1, 1))}"), "ends at data byte 1, the file has 0"),
-  Attack("bytes behind the last tensor", rawFile("{\(u8("a", 0, 1))}", dataByteCount: 2), "1 bytes behind the last tensor"),
+  Attack(
+    "bytes behind the last tensor", rawFile("{\(u8("a", 0, 1))}", dataByteCount: 2), "1 bytes behind the last tensor"),
   Attack("bytes without a tensor", rawFile("{}", dataByteCount: 1), "1 bytes behind the last tensor"),
   // Metadata.
   Attack("number in metadata", rawFile(#"{"__metadata__":{"a":1}}"#), "saw '1', expected a string"),
@@ -165,7 +174,8 @@ let attacks: [Attack] = [
   Attack("object in metadata", rawFile(#"{"__metadata__":{"a":{}}}"#), "saw '{', expected a string"),
   Attack("metadata as array", rawFile(#"{"__metadata__":[]}"#), "saw '[', expected '{'"),
   Attack("metadata as null", rawFile(#"{"__metadata__":null}"#), "saw 'n', expected '{'"),
-  Attack("metadata as tensor", rawFile("{\(u8("__metadata__", 0, 1))}", dataByteCount: 1), "saw '[', expected a string"),
+  Attack(
+    "metadata as tensor", rawFile("{\(u8("__metadata__", 0, 1))}", dataByteCount: 1), "saw '[', expected a string"),
   Attack("metadata key twice", rawFile(#"{"__metadata__":{"a":"1","a":"2"}}"#), #"metadata key "a" appears twice"#),
   Attack(
     "metadata key twice in other bytes", rawFile("{\"__metadata__\":{\"\u{E9}\":\"1\",\"e\u{301}\":\"2\"}}"),

@@ -205,7 +205,8 @@ import Testing
     #expect(damage { () throws(StoreError) in _ = try open(record) }.contains("bytes, expected"))
     // With chunks and length of the other blob only the digest tells them apart.
     let pool = try open(lying)
-    #expect(damage { () throws(StoreError) in try pool.verifyAll() }.contains("the digest is \(Hex.encode(second.digest))"))
+    #expect(
+      damage { () throws(StoreError) in try pool.verifyAll() }.contains("the digest is \(Hex.encode(second.digest))"))
   }
 
   @Test func `a record whose name is not its digest's is refused`() throws {
@@ -234,12 +235,15 @@ import Testing
     let changes: [(inout BlobRecord) -> Void] = [
       { $0.byteCount = 0 }, { $0.byteCount = -1 }, { $0.byteCount = .min }, { $0.byteCount = .max },
       { $0.byteCount += 65_536 }, { $0.chunkChecksums = [] }, { $0.chunkChecksums.removeLast() },
-      { $0.chunkChecksums.removeLast(8) }, { $0.chunkChecksums += [0] }, { $0.chunkChecksums += Array(repeating: 0, count: 8) },
+      { $0.chunkChecksums.removeLast(8) }, { $0.chunkChecksums += [0] },
+      { $0.chunkChecksums += Array(repeating: 0, count: 8) },
     ]
     for change in changes {
       var bent = record
       change(&bent)
-      #expect(damage { () throws(StoreError) in _ = try open(bent) }.contains("bytes of checksums for \(bent.byteCount) bytes"))
+      #expect(
+        damage { () throws(StoreError) in _ = try open(bent) }.contains(
+          "bytes of checksums for \(bent.byteCount) bytes"))
     }
   }
 
@@ -253,12 +257,15 @@ import Testing
     }
   }
 
-  @Test func `asking for a layer that is not there is the caller's mistake`() async {
-    await #expect(processExitsWith: .failure) {
-      let store = try TemporaryDirectory()
-      try ModelFile.small().write(to: store.file("model"))
-      let record = try PoolBlob.install(modelFile: store.file("model"), into: store.path)
-      try PoolBlob.open(directory: store.path, record: record).verify(layer: 2)
+  @Test func `asking for a layer that is not there is the caller's mistake`() async throws {
+    // The child works in this test's directory, which the child's end does not remove.
+    let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      [path = store.path as String] in
+      try ModelFile.small().write(to: path + "/model")
+      let record = try PoolBlob.install(modelFile: path + "/model", into: path)
+      try PoolBlob.open(directory: path, record: record).verify(layer: 2)
     }
+    let message = String(decoding: try #require(result).standardErrorContent, as: UTF8.self)
+    #expect(message.contains("the model has no such layer"))
   }
 }

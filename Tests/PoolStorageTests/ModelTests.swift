@@ -22,7 +22,9 @@ let brokenModels: [BrokenModel] = [
   BrokenModel("no layers", "this is no model") { $0.remove("layers.") },
   BrokenModel("layer 0 missing", "there is no layer 0") { $0.remove("layers.0.") },
   BrokenModel("a gap in the layers", "there is no layer 2") { $0.set("layers.3.key.pool", [2, 2]) },
-  BrokenModel("leading zero in a layer's number", #""01" is no layer number"#) { $0.set("layers.01.key.pool", [2, 2]) },
+  BrokenModel("leading zero in a layer's number", #""01" is no layer number"#) {
+    $0.set("layers.01.key.pool", [2, 2])
+  },
   BrokenModel("negative layer", #""-1" is no layer number"#) { $0.set("layers.-1.key.pool", [2, 2]) },
   BrokenModel("signed layer", #""+2" is no layer number"#) { $0.set("layers.+2.key.pool", [2, 2]) },
   BrokenModel("layer of no number", #""" is no layer number"#) { $0.set("layers..key.pool", [2, 2]) },
@@ -71,7 +73,9 @@ let brokenModels: [BrokenModel] = [
   BrokenModel("shared router, another pool", "layers.1.value.pool has 4 rows; a value without a router") {
     $0.set("layers.1.value.pool", [4, 4])
   },
-  BrokenModel("embedding widths of a layer differ", "takes embeddings of width 6, layers.0.key.projection.weight of width 5") {
+  BrokenModel(
+    "embedding widths of a layer differ", "takes embeddings of width 6, layers.0.key.projection.weight of width 5"
+  ) {
     $0.set("layers.0.key.router.weight", [9, 6])
   },
   BrokenModel("embedding widths of two layers differ", "layers.1.key.projection.weight takes embeddings of width 4") {
@@ -83,7 +87,9 @@ let brokenModels: [BrokenModel] = [
   BrokenModel("embeddings of width 0", "layers.0.key.projection.weight takes embeddings of width 0") {
     $0.set("layers.0.key.projection.weight", [3, 0])
   },
-  BrokenModel("no items", "items.embedding has shape [0, 5], expected [items, d_e]") { $0.set("items.embedding", [0, 5]) },
+  BrokenModel("no items", "items.embedding has shape [0, 5], expected [items, d_e]") {
+    $0.set("items.embedding", [0, 5])
+  },
   BrokenModel("basis without projection", "layers.1.value.projection.weight is missing") {
     $0.set("layers.1.value.basis", [4, 2])
   },
@@ -109,7 +115,9 @@ let brokenModels: [BrokenModel] = [
   BrokenModel("projection beyond the width limit", "at most 65536 rows") {
     $0.set("layers.0.key.projection.weight", [65_537, 5])
   },
-  BrokenModel("pool beyond the row limit", "layers.2.key.pool has shape [2147483649, 0], expected at most 2147483648 rows") {
+  BrokenModel(
+    "pool beyond the row limit", "layers.2.key.pool has shape [2147483649, 0], expected at most 2147483648 rows"
+  ) {
     $0.tensors["layers.2.key.pool"] = .init(dtype: .f32, shape: [2_147_483_649, 0], floats: [])
   },
   BrokenModel("simhash of another width", "layers.0.rotations.simhash has shape [4, 9], expected [b, 10]") {
@@ -175,7 +183,9 @@ let brokenModels: [BrokenModel] = [
     $0.metadata["ckvdb.input"] = "item"
     $0.remove("items.embedding")
   },
-  BrokenModel("scale of 0", #"ckvdb.scale is "0", expected a finite number above 0"#) { $0.metadata["ckvdb.scale"] = "0" },
+  BrokenModel("scale of 0", #"ckvdb.scale is "0", expected a finite number above 0"#) {
+    $0.metadata["ckvdb.scale"] = "0"
+  },
   BrokenModel("negative scale", "expected a finite number above 0") { $0.metadata["ckvdb.scale"] = "-1" },
   BrokenModel("scale that underflows", "expected a finite number above 0") { $0.metadata["ckvdb.scale.1"] = "1e-60" },
   BrokenModel("infinite scale", "expected a finite number above 0") { $0.metadata["ckvdb.scale"] = "inf" },

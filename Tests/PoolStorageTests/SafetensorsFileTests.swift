@@ -118,7 +118,9 @@ import Testing
         try writer.finish()
         let again = try SafetensorsFile(path: directory.file("again"), followsLinks: false)
         #expect(again.metadata == file.metadata)
-        #expect(again.tensors.map { [$0.name, $0.dtype.name, "\($0.shape)"] } == file.tensors.map { [$0.name, $0.dtype.name, "\($0.shape)"] })
+        #expect(
+          again.tensors.map { [$0.name, $0.dtype.name, "\($0.shape)"] }
+            == file.tensors.map { [$0.name, $0.dtype.name, "\($0.shape)"] })
       }
     }
     // Names, metadata and the like may change; most of a header may not.
@@ -154,14 +156,22 @@ import Testing
     let header = #"{"a":{"dtype":"U64","shape":[2],"data_offsets":[0,16]}}"#
     let file = try open(rawFile(Array(header.utf8), data: Array(repeating: 0, count: 15) + [0x80]))
     let error = thrown { () throws(StoreError) in _ = try file.integers("a") }
-    #expect(reason(error).hasSuffix("tensor \"a\" at index 1 is 9223372036854775808, the largest integer is 9223372036854775807"))
+    #expect(
+      reason(error).hasSuffix(
+        "tensor \"a\" at index 1 is 9223372036854775808, the largest integer is 9223372036854775807"))
   }
 
   @Test func `numbers of the wrong kind are refused with both types`() throws {
     let file = try open(Self.small)
-    #expect(reason(thrown { () throws(StoreError) in _ = try file.integers("w") }).hasSuffix("tensor \"w\" is F32, expected an integer type"))
-    #expect(reason(thrown { () throws(StoreError) in _ = try file.floats("b") }).hasSuffix("tensor \"b\" is U8, expected F32, F16 or BF16"))
-    #expect(reason(thrown { () throws(StoreError) in _ = try file.tensor("e") }).hasSuffix("tensor \"e\" is I64, expected F32, F16 or BF16"))
+    #expect(
+      reason(thrown { () throws(StoreError) in _ = try file.integers("w") }).hasSuffix(
+        "tensor \"w\" is F32, expected an integer type"))
+    #expect(
+      reason(thrown { () throws(StoreError) in _ = try file.floats("b") }).hasSuffix(
+        "tensor \"b\" is U8, expected F32, F16 or BF16"))
+    #expect(
+      reason(thrown { () throws(StoreError) in _ = try file.tensor("e") }).hasSuffix(
+        "tensor \"e\" is I64, expected F32, F16 or BF16"))
   }
 
   @Test func `a tensor outlives the file object`() throws {

@@ -76,7 +76,9 @@ import Testing
   @Test func `pieces of every size make the same file`() throws {
     let count = 3_000_001
     let data = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31) }
-    let plans = [plan("a", .u8, 5), plan("none", .f32, 0), plan("b", .u8, count - 7), plan("c", .u8, 2), plan("last", .u8, 0)]
+    let plans = [
+      plan("a", .u8, 5), plan("none", .f32, 0), plan("b", .u8, count - 7), plan("c", .u8, 2), plan("last", .u8, 0),
+    ]
     for size in [1009, 1 << 20, (1 << 20) + 1, count] {
       var writer = try SafetensorsWriter(path: path, tensors: plans, metadata: [:])
       var start = 0
@@ -173,12 +175,16 @@ import Testing
         #expect(error == .invalidInput("\(path): \(expected)"))
       }
     }
-    refused("tensor \"a\" of U8 cannot hold 256", &writer) { (w) throws(StoreError) in try w.append([1, 256] as [Int64]) }
+    refused("tensor \"a\" of U8 cannot hold 256", &writer) { (w) throws(StoreError) in
+      try w.append([1, 256] as [Int64])
+    }
     refused("tensor \"a\" of U8 cannot hold -1", &writer) { (w) throws(StoreError) in try w.append([-1] as [Int64]) }
     refused("3 numbers for tensor \"a\", which has room for 2", &writer) { (w) throws(StoreError) in
       try w.append([1, 2, 3] as [Int64])
     }
-    refused("floating-point numbers for tensor \"a\" of U8", &writer) { (w) throws(StoreError) in try w.append([1] as [Float]) }
+    refused("floating-point numbers for tensor \"a\" of U8", &writer) { (w) throws(StoreError) in
+      try w.append([1] as [Float])
+    }
     try writer.append([7, 8] as [Int64])
     refused("integers for tensor \"f\" of F16", &writer) { (w) throws(StoreError) in try w.append([1] as [Int64]) }
     try writer.append([0.5] as [Float])
@@ -199,13 +205,18 @@ import Testing
     #expect(try directory.names.isEmpty)
   }
 
-  @Test func `the file is the owner's alone whatever the umask`() throws {
-    let old = umask(0)
-    defer { umask(old) }
-    try SafetensorsWriter(path: path, tensors: [], metadata: [:]).finish()
-    var status = stat()
-    #expect(lstat(path, &status) == 0)
-    #expect(status.st_mode & 0o7777 == 0o600)
+  @Test func `the file is the owner's alone whatever the umask`() async {
+    // In a child: the umask is the process's.
+    await #expect(processExitsWith: .success) {
+      let directory = try TemporaryDirectory()
+      for mask: mode_t in [0, 0o777] {
+        umask(mask)
+        try SafetensorsWriter(path: directory.file("out"), tensors: [], metadata: [:]).finish()
+        var status = stat()
+        precondition(lstat(directory.file("out"), &status) == 0)
+        precondition(status.st_mode & 0o7777 == 0o600)
+      }
+    }
   }
 
   @Test func `finish replaces a link, not what it points to`() throws {
@@ -223,6 +234,36 @@ import Testing
     guard case .io(operation: "open", _, code: ENOENT) = error else {
       Issue.record("\(String(describing: error))")
       return
+    }
+  }
+
+  @Test func `a full disk is an error that stays, and leaves nothing`() async {
+    // In a child: a limit on the size of files stands for the full disk, and it is the process's.
+    await #expect(processExitsWith: .success) {
+      let directory = try TemporaryDirectory()
+      signal(SIGXFSZ, SIG_IGN)
+      var limit = rlimit(rlim_cur: 1_500_000, rlim_max: 1_500_000)
+      precondition(setrlimit(__rlimit_resource_t(UInt32(RLIMIT_FSIZE.rawValue)), &limit) == 0)
+      let path = directory.file("out")
+      var failures: [StoreError] = []
+      do throws(StoreError) {
+        let plan = TensorPlan(name: "a", dtype: .u8, shape: [4_000_000])
+        var writer = try SafetensorsWriter(path: path, tensors: [plan], metadata: [:])
+        for _ in 0..<2 {
+          do throws(StoreError) { try writer.append([UInt8](repeating: 1, count: 2_000_000)) } catch {
+            failures.append(error)
+          }
+        }
+        try writer.finish()
+      } catch {
+        failures.append(error)
+      }
+      precondition(failures.count == 3)
+      for failure in failures {
+        guard case .io(operation: "write", _, code: EFBIG) = failure else { fatalError("\(failure)") }
+      }
+      let names = try directory.names
+      precondition(names.isEmpty)
     }
   }
 }
