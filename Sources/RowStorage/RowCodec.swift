@@ -145,10 +145,10 @@ struct RowCodec: Sendable {
     _ bytes: UnsafeRawBufferPointer, _ part: PartShape, _ range: Range<Int>, into column: inout [UInt32], at offset: Int
   ) -> Bool {
     guard !range.isEmpty else { return true }
-    let largest = column.withUnsafeMutableBufferPointer { column in
+    let largest = unsafe column.withUnsafeMutableBufferPointer { column in
       let target = unsafe UnsafeMutableBufferPointer(rebasing: column[offset..<offset + range.count])
       // A column of no bits has no bytes either: every value is 0.
-      guard part.indexBits > 0, let start = unsafe bytes.baseAddress else {
+      guard part.indexBits > 0, let start = bytes.baseAddress else {
         unsafe target.update(repeating: 0)
         return UInt32(0)
       }
