@@ -50,12 +50,14 @@ extension RowStore {
     if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
   }
 
-  /// Folds until the tail holds no more than `limit` rows.
+  /// Folds until no more than the newest `limit` of the rows that are there now are left. Rows that other processes go
+  /// on adding are not waited for.
   func foldAll(_ writer: Writer, downTo limit: Int) throws(StoreError) -> Int {
     var folded = 0
+    let target = try writer.session.reading.readMeta().nextSeq - 1 - Int64(limit)
     while true {
       if writer.fold == nil {
-        guard try writer.session.reading.readMeta().tailRowCount > limit else { return folded }
+        guard try writer.session.reading.readMeta().foldedSeq < target else { return folded }
         try beginFold(writer)
       }
       while writer.fold != nil {
@@ -66,6 +68,7 @@ extension RowStore {
   }
 
   func checkpoint(_ writer: Writer) throws(StoreError) {
+    if writer.meta?.isErasePending ?? false, try finishErasing(writer) { return }
     _ = try writer.session.connection.checkpoint(truncate: false)
     writer.session.framesInLog = 0
   }

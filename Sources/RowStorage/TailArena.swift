@@ -7,19 +7,18 @@ internal import CacheTypes
 /// Owns copies of tail payloads.
 final class TailArena {
   private struct Slot {
-    var offset: UInt32
-    var byteCount: UInt32
+    var seq: Int64
+    var offset: Int
+    var byteCount: Int
   }
-  private let first: Int64
   /// The last row that is here; rows after it did not fit.
   private(set) var through: Int64
-  /// By `seq - first`.
+  /// In order of `seq`.
   private var slots: [Slot] = []
   private var bytes = ByteBuffer(capacity: 1 << 16)
 
   /// Reads rows `after < seq <= last` until `byteLimit` is reached. Checksums are verified here.
   init(_ session: WriteSession, after: Int64, through last: Int64, byteLimit: Int) throws(StoreError) {
-    first = after + 1
     through = last
     session.tailRange.bind(after, at: 1)
     session.tailRange.bind(last, at: 2)
@@ -33,13 +32,11 @@ final class TailArena {
       }
       let place = RowPlace(try session.reading.readTailRow(session.tailRange))
       let checksum = session.tailRange.integer(5)
-      while slots.count < Int(seq - first) { slots.append(Slot(offset: 0, byteCount: .max)) }
-      slots.append(Slot(offset: UInt32(bytes.count), byteCount: 0))
       try unsafe session.tailRange.withBytes(6) { (payload) throws(StoreError) in
         guard unsafe RowChecksum.of(place, payload) == checksum else {
           throw .damaged("\(path): user \(place.user), position \(place.position): the row's checksum does not match")
         }
-        slots[slots.count - 1].byteCount = UInt32(payload.count)
+        slots.append(Slot(seq: seq, offset: bytes.count, byteCount: payload.count))
         unsafe bytes.append(payload)
       }
     }
@@ -47,12 +44,15 @@ final class TailArena {
 
   /// Copies a row's payload; false if it is not here.
   func copy(_ row: TailRow, _ cut: Range<Int>, into found: inout FoundRows) -> Bool {
-    let index = row.seq - first
-    guard index >= 0, index < slots.count, slots[Int(index)].byteCount != .max else { return false }
-    let slot = slots[Int(index)]
-    let start = Int(slot.offset)
+    var (low, high) = (0, slots.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if slots[middle].seq < row.seq { low = middle + 1 } else { high = middle }
+    }
+    guard low < slots.count, slots[low].seq == row.seq else { return false }
+    let slot = slots[low]
     unsafe found.add(
-      UnsafeRawBufferPointer(rebasing: bytes.bytes[start..<start + Int(slot.byteCount)]), RowPlace(row), cut)
+      UnsafeRawBufferPointer(rebasing: bytes.bytes[slot.offset..<slot.offset + slot.byteCount]), RowPlace(row), cut)
     return true
   }
 }
