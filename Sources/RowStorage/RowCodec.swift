@@ -3,16 +3,20 @@
 /// Unpacking trusts nothing: lengths are checked before anything is read, indices after.
 
 internal import CKernels
-internal import CacheTypes
+package import CacheTypes
 
 /// Packs and unpacks the payloads of one row layout.
-struct RowCodec: Sendable {
-  let layout: RowLayout
+package struct RowCodec: Sendable {
+  package let layout: RowLayout
+
+  package init(layout: RowLayout) { self.layout = layout }
 
   // MARK: Packing
 
   /// Appends the payload of the positions `rows` of `entries`, with user parts held as `element`.
-  func pack(_ entries: borrowing Entries, _ rows: Range<Int>, as element: ElementType, into buffer: inout ByteBuffer) {
+  package func pack(
+    _ entries: borrowing Entries, _ rows: Range<Int>, as element: ElementType, into buffer: inout ByteBuffer
+  ) {
     buffer.append(element.rawValue)
     for number in layout.shape.layers.indices {
       let shape = layout.shape.layers[number]
@@ -72,16 +76,22 @@ struct RowCodec: Sendable {
   // MARK: Unpacking
 
   /// The element type that a payload says it holds, or `nil` if a row of this layout cannot hold it.
-  func element(of payload: UnsafeRawBufferPointer) -> ElementType? {
+  package func element(of payload: UnsafeRawBufferPointer) -> ElementType? {
     guard let first = unsafe payload.first, let element = ElementType(rawValue: first) else { return nil }
     return element == layout.element || element == layout.element.arrival ? element : nil
+  }
+
+  /// Whether a payload is long enough for `count` positions: asked before anything of that size is allocated.
+  func canHold(_ count: Int, in payload: UnsafeRawBufferPointer) -> Bool {
+    guard let element = unsafe element(of: payload) else { return false }
+    return layout.leastByteCount(count: count, as: element) <= payload.count
   }
 
   /// Decodes positions `range` of a row that holds `count`, into columns of `entries` from position `offset` on.
   ///
   /// - Parameter wanted: layers to decode; the columns of others stay untouched.
   /// - Throws: `StoreError.damaged` if the payload is not what `pack` writes for `count` positions; `place` says where.
-  func unpack(
+  package func unpack(
     _ payload: UnsafeRawBufferPointer, count: Int, range: Range<Int>, wanted: Range<Int>, into entries: inout Entries,
     at offset: Int, place: @autoclosure () -> String
   ) throws(StoreError) {

@@ -29,8 +29,6 @@ extension RowStore {
   static let foldSliceUserCount = 256
   /// Rows that one transaction reads or deletes.
   static let foldStepRowCount: Int64 = 16_384
-  /// Payload bytes that one pass takes into memory.
-  static let foldArenaByteCount = 12 << 20
   /// Rows of the log at which it is moved into the database file.
   static let checkpointPageCount = 8_000
   /// Rows that a clean close leaves in the tail.
@@ -57,12 +55,14 @@ extension RowStore {
     if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
   }
 
-  /// Folds until the tail holds no more than `limit` rows.
+  /// Folds until no more than the newest `limit` of the rows that are there now are left. Rows that other processes go
+  /// on adding are not waited for.
   func foldAll(_ writer: Writer, downTo limit: Int) throws(StoreError) -> Int {
     var folded = 0
+    let target = try writer.session.reading.readMeta().nextSeq - 1 - Int64(limit)
     while true {
       if writer.fold == nil {
-        guard try writer.session.reading.readMeta().tailRowCount > limit else { return folded }
+        guard try writer.session.reading.readMeta().foldedSeq < target else { return folded }
         try beginFold(writer)
       }
       while writer.fold != nil {
@@ -73,6 +73,7 @@ extension RowStore {
   }
 
   func checkpoint(_ writer: Writer) throws(StoreError) {
+    if writer.meta?.isErasePending ?? false, try finishErasing(writer) { return }
     _ = try writer.session.connection.checkpoint(truncate: false)
     writer.session.framesInLog = 0
   }
@@ -105,7 +106,7 @@ extension RowStore {
   private func readForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
     try pass.arena.read(writer.session, through: min(pass.through + Self.foldStepRowCount, pass.last))
-    guard pass.through == pass.last || pass.arena.byteCount >= Self.foldArenaByteCount else { return }
+    guard pass.through == pass.last || pass.arena.isFull else { return }
     writer.fold!.phase = .copying
   }
 

@@ -7,25 +7,23 @@ internal import CacheTypes
 /// Owns copies of tail payloads.
 final class TailArena {
   private struct Slot {
+    var seq: Int64
     var offset: UInt32
     var byteCount: UInt32
-    static let missing = Slot(offset: 0, byteCount: .max)
   }
-  private let first: Int64
   /// The last row that was looked at.
   private(set) var through: Int64
-  /// By `seq - first`.
+  /// In order of `seq`.
   private var slots: [Slot] = []
   private var bytes = ByteBuffer(capacity: 1 << 16)
 
-  var byteCount: Int { bytes.count }
+  /// Bytes at which the arena takes no more.
+  private static let byteLimit = 12 << 20
+  var isFull: Bool { bytes.count >= Self.byteLimit }
 
-  init(after seq: Int64) {
-    first = seq + 1
-    through = seq
-  }
+  init(after seq: Int64) { through = seq }
 
-  /// Reads the rows up to `last`. Checksums are verified here.
+  /// Reads the rows up to `last`, or as many as there is room for. Checksums are verified here.
   func read(_ session: WriteSession, through last: Int64) throws(StoreError) {
     session.tailRange.bind(through, at: 1)
     session.tailRange.bind(last, at: 2)
@@ -33,8 +31,11 @@ final class TailArena {
     let path = session.connection.path
     while try session.tailRange.step() {
       let row = try session.reading.readTailRow(session.tailRange)
+      guard !isFull else {
+        through = row.seq - 1
+        return
+      }
       let checksum = session.tailRange.integer(5)
-      while slots.count < Int(row.seq - first) { slots.append(.missing) }
       let start = bytes.count
       try unsafe session.tailRange.withBytes(6) { (payload) throws(StoreError) in
         guard unsafe RowChecksum.of(RowPlace(row), payload) == checksum else {
@@ -42,19 +43,22 @@ final class TailArena {
         }
         unsafe bytes.append(payload)
       }
-      slots.append(Slot(offset: UInt32(start), byteCount: UInt32(bytes.count - start)))
+      slots.append(Slot(seq: row.seq, offset: UInt32(start), byteCount: UInt32(bytes.count - start)))
     }
     through = last
   }
 
   /// Copies a row's payload; false if it is not here.
   func copy(_ row: TailRow, _ cut: Range<Int>, into found: inout FoundRows) -> Bool {
-    let index = row.seq - first
-    guard index >= 0, index < slots.count, slots[Int(index)].byteCount != .max else { return false }
-    let slot = slots[Int(index)]
-    let start = Int(slot.offset)
+    var (low, high) = (0, slots.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if slots[middle].seq < row.seq { low = middle + 1 } else { high = middle }
+    }
+    guard low < slots.count, slots[low].seq == row.seq else { return false }
+    let start = Int(slots[low].offset)
     unsafe found.add(
-      UnsafeRawBufferPointer(rebasing: bytes.bytes[start..<start + Int(slot.byteCount)]), RowPlace(row), cut)
+      UnsafeRawBufferPointer(rebasing: bytes.bytes[start..<start + Int(slots[low].byteCount)]), RowPlace(row), cut)
     return true
   }
 }
