@@ -40,6 +40,7 @@ struct Samples {
   }
 
   var median: Double { quantile(0.5) }
+  var mean: Double { seconds.reduce(0, +) / Double(seconds.count) }
 }
 
 /// Memory of this process, in bytes, from /proc/self/status.

@@ -24,17 +24,23 @@ extension AppendBenchmark {
         start.lengths = streams[0].lengths
         for (maker, samples) in zip(makers, samples) {
           report.measured("\(label): \(maker.label), p50", samples.median * 1e6, "us")
+          report.measured("\(label): \(maker.label), mean", samples.mean * 1e6, "us")
           report.measured("\(label): \(maker.label), p99", samples.quantile(0.99) * 1e6, "us")
         }
-        let ours = samples[0].median
-        report.figure(
-          "\(label): faster RocksDB / ckvdb", min(samples[1].median, samples[2].median) / ours, must: .atLeast(2),
-          aim: .atLeast(2.5))
-        report.figure("\(label): page-rewriting SQLite / ckvdb", samples[3].median / ours, must: .atLeast(8))
-        report.measured("\(label): LMDB / ckvdb", samples[4].median / ours, "ratio")
+        judge("\(label), p50", samples.map(\.median), report)
+        judge("\(label), mean", samples.map(\.mean), report)
       }
       for engine in engines { try engine.close() }
     }
+  }
+
+  /// The mean counts what a median hides: checkpoints, folds and stalls that only some commits pay for.
+  private static func judge(_ label: String, _ seconds: [Double], _ report: Report) {
+    let ours = seconds[0]
+    report.figure(
+      "\(label): faster RocksDB / ckvdb", min(seconds[1], seconds[2]) / ours, must: .atLeast(2), aim: .atLeast(2.5))
+    report.figure("\(label): page-rewriting SQLite / ckvdb", seconds[3] / ours, must: .atLeast(8))
+    report.measured("\(label): LMDB / ckvdb", seconds[4] / ours, "ratio")
   }
 
   private static func measure(_ engines: [any Engine], _ streams: inout [EventStream], _ options: Options) throws

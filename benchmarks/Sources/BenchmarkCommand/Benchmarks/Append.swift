@@ -4,16 +4,20 @@
 import CollectiveKV
 
 enum AppendBenchmark {
-  static func run(_ options: Options) throws {
-    let report = Report("append", options)
+  static func runCommits(_ options: Options) throws { try run("append-commits", options, commits) }
+  static func runSingle(_ options: Options) throws { try run("append-single", options, single) }
+  static func runWhole(_ options: Options) throws { try run("append-whole", options, wholeRuns) }
+
+  private static func run(
+    _ name: String, _ options: Options,
+    _ body: (_ place: (label: String, parent: String), Population, Report, Options) throws -> Void
+  ) throws {
+    let report = Report(name, options)
     let population = startingPopulation(options)
     report.parameter("users", .integer(population.count))
     report.parameter("positionsPerUserBefore", .integer(100))
-    report.parameter("positionsPerCommit", .integer(256))
     report.parameter("peerCacheBytes", .integer(options.peerCacheByteCount))
-    for place in options.places { try commits(place, population, report, options) }
-    for place in options.places { try single(place, population, report, options) }
-    for place in options.places { try wholeRuns(place, population, report, options) }
+    for place in options.places { try body(place, population, report, options) }
     if options.size == .smoke { report.note("much too short for flushes, folds and compactions") }
     try report.finish()
   }

@@ -20,7 +20,8 @@ enum EncodeBenchmark {
       let ours = try ChildProcess.number(answers, "ckvdb")
       let products = try ChildProcess.number(answers, "openblas")
       report.measured("d_e = \(width): ckvdb", ours * 1e6, "us per batch")
-      report.measured("d_e = \(width): OpenBLAS, products alone, \(answers["kernel"] ?? "?")", products * 1e6, "us per batch")
+      report.measured(
+        "d_e = \(width): OpenBLAS, products alone, \(answers["kernel"] ?? "?")", products * 1e6, "us per batch")
       report.measured("d_e = \(width): ckvdb", ours / Double(batch) * 1e6, "us per position")
       report.figure("d_e = \(width): ckvdb / OpenBLAS", ours / products, must: .atMost(2))
     }

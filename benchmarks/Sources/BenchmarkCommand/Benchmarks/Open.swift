@@ -40,7 +40,8 @@ enum OpenBenchmark {
     }
     report.measured("\(engine): of that, before the store was made", before / mebibyte, "MiB")
     report.measured("\(engine): median resident memory", try ChildProcess.number(answers, "median") / mebibyte, "MiB")
-    report.measured("\(engine): anonymous memory at the end", try ChildProcess.number(answers, "anonymous") / mebibyte, "MiB")
+    report.measured(
+      "\(engine): anonymous memory at the end", try ChildProcess.number(answers, "anonymous") / mebibyte, "MiB")
     report.measured("\(engine): seconds", try ChildProcess.number(answers, "seconds"), "s")
   }
 

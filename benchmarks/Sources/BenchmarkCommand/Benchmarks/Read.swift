@@ -100,7 +100,8 @@ enum ReadBenchmark {
   }
 
   /// In turns: some reads of each engine, the same users for all, many times over.
-  private static func measure(_ engines: [any Engine], _ population: Population, _ options: Options) throws -> [Samples] {
+  private static func measure(_ engines: [any Engine], _ population: Population, _ options: Options) throws -> [Samples]
+  {
     var samples = engines.map { _ in Samples() }
     var random = SplitMix(seed: options.seed ^ 0x7265_6164)
     let rounds = options.sized(2, 20)
@@ -140,7 +141,8 @@ enum ReadBenchmark {
       }
       for place in 0...1 {
         report.measured("\(populations[place].positions) positions: ckvdb, p50", samples[place].median * 1e6, "us")
-        report.measured("\(populations[place].positions) positions: ckvdb, p99", samples[place].quantile(0.99) * 1e6, "us")
+        report.measured(
+          "\(populations[place].positions) positions: ckvdb, p99", samples[place].quantile(0.99) * 1e6, "us")
       }
       report.figure(
         "10^8 positions / 10^7 positions, p50", samples[1].median / samples[0].median, must: .atMost(1.7),

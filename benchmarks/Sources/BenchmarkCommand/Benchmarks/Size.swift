@@ -45,7 +45,8 @@ enum SizeBenchmark {
         "\(label): disk without the pool / payload", (bytes - Double(statistics.poolByteCount)) / payload, "ratio")
       report.measured("\(label): bytes per position", bytes / Double(population.positions), "B")
       report.measured("\(label): before vacuum", Double(before) / Double(population.positions), "B per position")
-      report.measured("\(label): allocated by the file system", Double(Files.allocatedByteCount(engine.path)) / bytes, "ratio")
+      report.measured(
+        "\(label): allocated by the file system", Double(Files.allocatedByteCount(engine.path)) / bytes, "ratio")
     }
   }
 
@@ -57,7 +58,8 @@ enum SizeBenchmark {
       report.progress(label)
       try ModelFile().write(to: directory + "/model.safetensors", seed: options.seed)
       let engine = try CKVDBEngine(path: directory + "/store.ckv", model: directory + "/model.safetensors")
-      var stream = EventStream(Population(users: positions / 100, .equal(0), seed: options.seed), kind, seed: options.seed)
+      var stream = EventStream(
+        Population(users: positions / 100, .equal(0), seed: options.seed), kind, seed: options.seed)
       for start in stride(from: 0, to: positions, by: 256) {
         try engine.commit(Commit(stream.next(min(256, positions - start)), for: engine))
       }

@@ -171,7 +171,9 @@ final class RocksDBKeys: Engine {
     var values = [OpaquePointer?](repeating: nil, count: runs.count)
     var errors = [UnsafeMutablePointer<CChar>?](repeating: nil, count: runs.count)
     names.withUnsafeBytes { raw in
-      let keys = (0..<runs.count).map { (raw.baseAddress! + $0 * 8).assumingMemoryBound(to: CChar.self) as UnsafePointer? }
+      let keys = (0..<runs.count).map {
+        (raw.baseAddress! + $0 * 8).assumingMemoryBound(to: CChar.self) as UnsafePointer?
+      }
       rocksdb_batched_multi_get_cf(
         database, readOptions, families[1], runs.count, keys, Array(repeating: 8, count: runs.count), &values, &errors,
         true)
