@@ -2,7 +2,7 @@
 /// owner alive; nobody gets at the bytes outside a closure.
 
 /// Keeps a region of memory readable, and gives it back once.
-package final class TensorMemory: @unchecked Sendable {
+@safe package final class TensorMemory: @unchecked Sendable {
   private let start: UnsafeRawPointer?
   package let byteCount: Int
   private let release: @Sendable (UnsafeRawPointer?, Int) -> Void

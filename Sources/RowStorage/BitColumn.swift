@@ -53,7 +53,7 @@ enum IntegerColumn {
 
   static func bits(ofRange range: UInt64) -> Int { UInt64.bitWidth - range.leadingZeroBitCount }
 
-  static func pack(_ column: [Int64], _ rows: ArraySlice<Int>, into buffer: inout ByteBuffer) {
+  static func pack(_ column: [Int64], _ rows: Range<Int>, into buffer: inout ByteBuffer) {
     var low = Int64.max
     var high = Int64.min
     for row in rows {

@@ -7,7 +7,7 @@
   private var storage: UnsafeMutableRawBufferPointer
 
   init(capacity: Int = 4_096) {
-    unsafe storage = unsafe .allocate(byteCount: capacity, alignment: 16)
+    unsafe storage = .allocate(byteCount: capacity, alignment: 16)
   }
 
   deinit { unsafe storage.deallocate() }

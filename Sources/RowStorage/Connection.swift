@@ -20,6 +20,7 @@ enum ConnectionMode {
 @safe struct Connection: ~Copyable {
   let path: String
   private let handle: OpaquePointer
+  private let logSize: LogSize
 
   /// Milliseconds that a connection waits for another one's write lock before it reports `busy`.
   static let busyTimeoutMilliseconds: Int32 = 10_000
@@ -29,7 +30,22 @@ enum ConnectionMode {
   init(path: String, mode: ConnectionMode) throws(StoreError) {
     self.path = path
     unsafe handle = try Self.openHandle(path: path, mode: mode)
+    logSize = LogSize()
+    unsafe sqlite3_wal_hook(
+      handle,
+      { context, _, _, frames in
+        unsafe Unmanaged<LogSize>.fromOpaque(context!).takeUnretainedValue().frames = Int(frames)
+        return SQLITE_OK
+      }, Unmanaged.passUnretained(logSize).toOpaque())
   }
+
+  /// Pages in the write-ahead log, as the newest commit of this connection left it.
+  var framesInLog: Int {
+    get { logSize.frames }
+    nonmutating set { logSize.frames = newValue }
+  }
+
+  private final class LogSize { var frames = 0 }
 
   deinit { unsafe sqlite3_close_v2(handle) }
 
@@ -96,6 +112,9 @@ enum ConnectionMode {
 
   /// Milliseconds to wait for other connections' locks from now on.
   func setBusyTimeout(milliseconds: Int32) { unsafe sqlite3_busy_timeout(handle, milliseconds) }
+
+  /// Rows that the newest statement inserted, changed or deleted.
+  var changedRowCount: Int { Int(unsafe sqlite3_changes(handle)) }
 
   /// Whether a transaction is open.
   var isInTransaction: Bool { unsafe sqlite3_get_autocommit(handle) == 0 }

@@ -15,7 +15,7 @@ enum Quantiser {
   }
 
   /// - Precondition: every number is a finite f16; `place` is zeroed.
-  static func pack(_ column: [Float], _ base: Int, _ rows: ArraySlice<Int>, into place: UnsafeMutableRawBufferPointer) {
+  static func pack(_ column: [Float], _ base: Int, _ rows: Range<Int>, into place: UnsafeMutableRawBufferPointer) {
     var low = Float.infinity
     var high = -Float.infinity
     for row in rows {

@@ -11,7 +11,7 @@ struct RowCodec: Sendable {
   // MARK: Packing
 
   /// Appends the payload of the positions `rows` of `entries`, with user parts held as `element`.
-  func pack(_ entries: borrowing Entries, _ rows: ArraySlice<Int>, as element: ElementType, into buffer: inout ByteBuffer) {
+  func pack(_ entries: borrowing Entries, _ rows: Range<Int>, as element: ElementType, into buffer: inout ByteBuffer) {
     buffer.append(element.rawValue)
     for number in layout.shape.layers.indices {
       let shape = layout.shape.layers[number]
@@ -30,7 +30,7 @@ struct RowCodec: Sendable {
   }
 
   @inline(__always)
-  private func packIndices(_ column: [UInt32], _ rows: ArraySlice<Int>, bits: Int, into buffer: inout ByteBuffer) {
+  private func packIndices(_ column: [UInt32], _ rows: Range<Int>, bits: Int, into buffer: inout ByteBuffer) {
     let place = unsafe buffer.extend(by: BitColumn.byteCount(bits: bits, count: rows.count))
     var index = 0
     for row in rows {
@@ -41,7 +41,7 @@ struct RowCodec: Sendable {
 
   @inline(__always)
   private func packUser(
-    _ column: [Float], width: Int, _ count: Int, _ rows: ArraySlice<Int>, _ element: ElementType,
+    _ column: [Float], width: Int, _ count: Int, _ rows: Range<Int>, _ element: ElementType,
     into buffer: inout ByteBuffer
   ) {
     for dimension in 0..<width {

@@ -8,7 +8,7 @@ internal import CacheTypes
 @safe struct Statement: ~Copyable {
   private let handle: OpaquePointer
   private let database: OpaquePointer
-  private let path: String
+  let path: String
 
   init(_ handle: OpaquePointer, database: OpaquePointer, path: String) {
     unsafe self.handle = handle

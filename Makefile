@@ -1,0 +1,71 @@
+# Needs GNU make and Swift 6.2 or later. `make help` lists the targets.
+
+SWIFT ?= swift
+PYTHON ?= python3
+# The configuration that tests are built in.
+CONFIGURATION ?= debug
+# Arguments for `swift test`, such as TESTS='--filter RowStorageTests'.
+TESTS ?=
+# Arguments for the benchmarks, such as BENCHMARKS='--only append'.
+BENCHMARKS ?=
+
+# A terminal shows progress; elsewhere only warnings, errors and results.
+QUIET := $(shell test -t 2 || echo --quiet)
+CLANG := $(shell command -v clang || echo cc)
+SWIFT_FILES := $(wildcard Package.swift Sources Tests benchmarks/Package.swift benchmarks/Sources benchmarks/Tests)
+C_FILES := $(wildcard Sources/*/*.c)
+C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include)) \
+  $(shell pkg-config --cflags sqlite3 libxxhash zlib)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench lint format clean prerequisites build strict oracle
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: prerequisites ## run the demonstration: made-up events, or EVENTS=FILE MODEL=FILE; STORE=DIR keeps the store
+	@echo "Building ckvdb (release)"
+	@$(SWIFT) build $(QUIET) -c release --product ckvdb
+	@.build/release/ckvdb demo $(if $(STORE),'$(STORE)') $(if $(EVENTS),--events '$(EVENTS)') \
+	  $(if $(MODEL),--model '$(MODEL)')
+
+test: prerequisites ## run all tests; CONFIGURATION=release, TESTS='--filter NAME'
+	@echo "Building and running the tests ($(CONFIGURATION))"
+	@$(SWIFT) test $(QUIET) --disable-xctest -c $(CONFIGURATION) $(TESTS)
+
+check: ## lint, build with warnings as errors, test: what a change has to pass
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory strict
+	@CKVDB_STRICT=1 $(MAKE) --no-print-directory test
+
+bench: ## run the benchmarks; SMOKE=1 for the small size; BENCHMARKS='ARGUMENTS'
+	@tools/prerequisites --bench
+	@echo "Building the benchmarks (release)"
+	@$(SWIFT) build $(QUIET) -c release --package-path benchmarks
+	@$(SWIFT) run --quiet --skip-build -c release --package-path benchmarks ckvdb-benchmark \
+	  $(if $(SMOKE),--smoke) $(BENCHMARKS)
+
+lint: prerequisites ## check format and, in C, warnings
+	@echo "Linting"
+	@$(SWIFT) format lint --strict --parallel --recursive $(SWIFT_FILES)
+	@for file in $(C_FILES); do $(CLANG) $(C_FLAGS) $$file || exit 1; done
+
+format: ## format the Swift files in place
+	@$(SWIFT) format --in-place --parallel --recursive $(SWIFT_FILES)
+
+build: prerequisites ## build a release of the command
+	@$(SWIFT) build $(QUIET) -c release --product ckvdb
+
+strict: prerequisites ## build everything with warnings as errors
+	@echo "Building with warnings as errors ($(CONFIGURATION))"
+	@CKVDB_STRICT=1 $(SWIFT) build $(QUIET) -c $(CONFIGURATION) --build-tests
+
+oracle: build ## compare the command with a reference: REFERENCE=SCRIPT SEEDS=20; without one, with the kept cases
+	@$(PYTHON) tools/oracle/compare.py .build/release/ckvdb \
+	  $(if $(REFERENCE),--reference '$(REFERENCE)' --seeds $(or $(SEEDS),20),--cases Tests/CollectiveKVTests/Cases)
+
+prerequisites: ## install the missing system libraries
+	@tools/prerequisites
+
+clean: ## remove everything that was built
+	@rm -rf .build benchmarks/.build

@@ -1,0 +1,54 @@
+/// The one row of the table `meta`: every write transaction reads it first and moves `next_seq` on, so that two states
+/// of a store can be told apart and put in order by a single number.
+
+internal import CacheTypes
+
+/// The counters of a store at one commit.
+struct Meta: Equatable {
+  /// The generation that new rows are written in.
+  var generation: Int64
+  /// The sequence number that the next tail row gets. Never goes back, never skips back to a used number.
+  var nextSeq: Int64
+  /// Tail rows up to here are in blocks and gone from the tail.
+  var foldedSeq: Int64
+  /// Moves when rows vanish in another way than by folding: whoever indexed the tail must start again.
+  var eraseEpoch: Int64
+  /// Whether bytes of deleted users may still be in the write-ahead log.
+  var isErasePending: Bool
+  /// Positions of all users.
+  var positions: Int64
+
+  /// Rows of the tail, or a little more: a deleted user's numbers count until they are folded over.
+  var tailRowCount: Int { Int(nextSeq - 1 - foldedSeq) }
+
+  static let select =
+    "SELECT generation, next_seq, folded_seq, erase_epoch, erase_pending, positions FROM meta WHERE id = 1"
+  static let update = """
+    UPDATE meta SET generation = ?1, next_seq = ?2, folded_seq = ?3, erase_epoch = ?4, erase_pending = ?5, positions = ?6
+    WHERE id = 1
+    """
+
+  /// Reads the row that `select` returns.
+  static func read(_ statement: borrowing Statement) throws(StoreError) -> Meta {
+    defer { statement.reset() }
+    guard try statement.step() else { throw .damaged("\(statement.path): the table meta has no row") }
+    let meta = Meta(
+      generation: try statement.integer(0, atLeast: 1, "meta.generation"),
+      nextSeq: try statement.integer(1, atLeast: 1, "meta.next_seq"),
+      foldedSeq: try statement.integer(2, atLeast: 0, "meta.folded_seq"),
+      eraseEpoch: try statement.integer(3, atLeast: 0, "meta.erase_epoch"),
+      isErasePending: try statement.integer(4, atLeast: 0, "meta.erase_pending") != 0,
+      positions: try statement.integer(5, atLeast: 0, "meta.positions"))
+    guard meta.foldedSeq < meta.nextSeq, meta.nextSeq < .max / 2, meta.eraseEpoch < .max / 2, meta.positions < .max / 2
+    else { throw .damaged("\(statement.path): the counters in meta contradict each other") }
+    return meta
+  }
+
+  /// Writes the row back.
+  func write(_ statement: borrowing Statement) throws(StoreError) {
+    for (index, value) in [generation, nextSeq, foldedSeq, eraseEpoch, isErasePending ? 1 : 0, positions].enumerated() {
+      statement.bind(value, at: Int32(index + 1))
+    }
+    try statement.run()
+  }
+}

@@ -1,0 +1,188 @@
+/// This process's index of the tail: which rows each user has there, in order of arrival. It is a cache of what the
+/// database says, brought up to date inside a transaction and never ahead of the newest commit that this process saw.
+/// It holds no payload.
+
+internal import CacheTypes
+
+/// What the overlay knows of one tail row.
+struct TailRow {
+  var seq: Int64
+  var user: UserID
+  var position: UInt32
+  /// 0: the user's history up to `position` went straight to blocks.
+  var count: UInt32
+  var generation: UInt16
+  /// The row of the same user before this one, as a place in `Overlay.rows`.
+  fileprivate(set) var previous: UInt32 = Overlay.none
+
+  var end: Int { Int(position) + Int(count) }
+}
+
+/// Owns the index. Rows stay in order of `seq`; each user's rows are chained from the newest back.
+struct Overlay: ~Copyable {
+  fileprivate static let none = UInt32.max
+
+  /// The first sequence number that has not been looked at.
+  private(set) var nextSeq: Int64 = 1
+  private(set) var foldedSeq: Int64 = 0
+  private(set) var eraseEpoch: Int64 = 0
+
+  /// Dropped rows at the front stay until they are a quarter of the live ones.
+  private var rows: ContiguousArray<TailRow> = []
+  private var head = 0
+  /// Open addressing: places in `rows` of users' newest rows; at most half full.
+  private var table: ContiguousArray<UInt32> = ContiguousArray(repeating: Overlay.none, count: 64)
+  private var used = 0
+
+  var count: Int { rows.count - head }
+  var newestSeq: Int64? { head < rows.count ? rows[rows.count - 1].seq : nil }
+
+  /// What a snapshot is to this index.
+  enum Age { case older, current, newer }
+
+  /// Compares a snapshot with what is indexed.
+  func age(of meta: Meta) -> Age {
+    if meta.foldedSeq < foldedSeq || meta.eraseEpoch < eraseEpoch { return .older }
+    return meta.foldedSeq == foldedSeq && meta.eraseEpoch == eraseEpoch && meta.nextSeq <= nextSeq ? .current : .newer
+  }
+
+  /// Brings the index up to a snapshot that is not older than it. Rows that were folded are handed to `dropped`.
+  ///
+  /// - Parameter scan: calls its argument with every tail row from a sequence number on, in order.
+  /// - Returns: whether everything indexed before was forgotten, because rows were erased.
+  mutating func advance(
+    to meta: Meta, dropped: (TailRow) -> Void,
+    scan: (Int64, (TailRow) throws(StoreError) -> Void) throws(StoreError) -> Void
+  ) throws(StoreError) -> Bool {
+    let isReset = meta.eraseEpoch > eraseEpoch
+    if isReset {
+      self = Overlay()
+      eraseEpoch = meta.eraseEpoch
+    }
+    if meta.foldedSeq > foldedSeq { drop(through: meta.foldedSeq, dropped) }
+    nextSeq = max(nextSeq, foldedSeq + 1)
+    if meta.nextSeq > nextSeq {
+      var added: ContiguousArray<TailRow> = []
+      try scan(nextSeq) { (row) throws(StoreError) in added.append(row) }
+      for row in added { insert(row) }
+      nextSeq = meta.nextSeq
+    }
+    return isReset
+  }
+
+  /// Adds rows that this process has just committed, unless a reader has scanned them already.
+  mutating func learn(_ fresh: ContiguousArray<TailRow>, from firstSeq: Int64, nextSeq committed: Int64) {
+    guard nextSeq == firstSeq else { return }
+    for row in fresh { insert(row) }
+    nextSeq = committed
+  }
+
+  /// The user's newest row.
+  func newest(of user: UserID) -> TailRow? {
+    let place = table[slot(of: user)]
+    return place != Self.none && Int(place) >= head ? rows[Int(place)] : nil
+  }
+
+  /// The user's rows with `seq < limit` that end beyond `position`, oldest first; markers of straight runs too.
+  func rows(of user: UserID, below limit: Int64, endingBeyond position: Int) -> [TailRow] {
+    var found: [TailRow] = []
+    var place = table[slot(of: user)]
+    while place != Self.none, Int(place) >= head {
+      let row = rows[Int(place)]
+      if row.seq < limit {
+        if row.end <= position { break }
+        found.append(row)
+      }
+      place = row.previous
+    }
+    found.reverse()
+    return found
+  }
+
+  /// Users with rows up to a number, in the order of the store's rows.
+  func users(through seq: Int64 = .max) -> [UserID] {
+    var users: [UserID] = []
+    for newest in table where newest != Self.none && Int(newest) >= head {
+      // The user's oldest row tells whether any is old enough: chains run from the newest back.
+      var place = newest
+      while rows[Int(place)].seq > seq, rows[Int(place)].previous != Self.none, Int(rows[Int(place)].previous) >= head {
+        place = rows[Int(place)].previous
+      }
+      if rows[Int(place)].seq <= seq { users.append(rows[Int(place)].user) }
+    }
+    return users.sorted()
+  }
+
+  // MARK: Inside
+
+  private mutating func insert(_ row: TailRow) {
+    if (used + 1) * 2 > table.count { rebuild() }
+    let slot = slot(of: row.user)
+    var row = row
+    if table[slot] == Self.none { used += 1 } else { row.previous = table[slot] }
+    table[slot] = UInt32(rows.count)
+    rows.append(row)
+  }
+
+  private mutating func drop(through seq: Int64, _ dropped: (TailRow) -> Void) {
+    while head < rows.count, rows[head].seq <= seq {
+      dropped(rows[head])
+      head += 1
+    }
+    foldedSeq = seq
+    if head * 4 > rows.count, head > 1_024 || head == rows.count { rebuild() }
+  }
+
+  /// Forgets dropped rows, and gives the table room for twice the users.
+  private mutating func rebuild() {
+    let users = table.reduce(0) { $0 + ($1 != Self.none && Int($1) >= head ? 1 : 0) }
+    var size = 64
+    while size < (users + 1) * 4 { size *= 2 }
+    let live = rows[head...]
+    rows = ContiguousArray()
+    rows.reserveCapacity(live.count + live.count / 4 + 16)
+    head = 0
+    used = 0
+    // Rows come in again one by one: chains and table follow.
+    table = ContiguousArray(repeating: Self.none, count: size)
+    for var row in live {
+      row.previous = Self.none
+      insert(row)
+    }
+  }
+
+  /// Where the user's newest row is entered, or would be.
+  private func slot(of user: UserID) -> Int {
+    let mask = table.count - 1
+    var slot = user.hashValue & mask
+    while table[slot] != Self.none, rows[Int(table[slot])].user != user { slot = (slot + 1) & mask }
+    return slot
+  }
+}
+
+/// Lengths of users whose rows are all in blocks: the most recently used ones, a bounded number.
+struct LengthCache: ~Copyable {
+  private static let capacity = 1 << 15
+  private var young: [UserID: UInt32] = [:]
+  private var old: [UserID: UInt32] = [:]
+
+  mutating func length(of user: UserID) -> Int? {
+    if let length = young[user] { return Int(length) }
+    guard let length = old[user] else { return nil }
+    set(Int(length), for: user)
+    return Int(length)
+  }
+
+  mutating func set(_ length: Int, for user: UserID) {
+    if young.count >= Self.capacity {
+      old = young
+      young = [:]
+    }
+    young[user] = UInt32(length)
+  }
+
+  mutating func removeAll() {
+    young = [:]
+    old = [:]
+  }
+}

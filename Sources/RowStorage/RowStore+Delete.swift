@@ -1,0 +1,59 @@
+/// Deleting a user: its rows go in one commit, and the log that still holds them is emptied at once if nobody's snapshot
+/// needs it. Otherwise a flag in the database remembers, and the next opportunity finishes it.
+
+package import CacheTypes
+
+extension RowStore {
+  /// Deletes everything that is stored for a user, stale rows too.
+  ///
+  /// - Returns: the positions that went, and whether old pages may still be in the log.
+  /// - Throws: `StoreError.unknownUser`.
+  package func delete(_ user: UserID) throws(StoreError) -> (positions: Int, isErasurePending: Bool) {
+    try writing { (writer) throws(StoreError) in
+      // A fold in progress holds copies of payloads: it starts over.
+      writer.fold = nil
+      try writer.session.setSynced(syncsCommits)
+      let (positions, _) = try writer.session.transaction { (meta) throws(StoreError) in
+        try beginWriting(meta, writer)
+        let erased = try eraseRows(of: user, writer)
+        guard erased > 0 else { throw .unknownUser(user) }
+        meta.positions -= Int64(erased)
+        meta.eraseEpoch += 1
+        meta.isErasePending = true
+        return erased
+      }
+      return (positions, try !finishErasing(writer))
+    }
+  }
+
+  /// Removes a user's rows inside a write transaction; the caller moves `erase_epoch`.
+  ///
+  /// - Returns: positions removed.
+  func eraseRows(of user: UserID, _ writer: Writer) throws(StoreError) -> Int {
+    let block = try writer.session.reading.newestBlock(of: user)
+    let tail = memory.withLock { $0.overlay.rows(of: user, below: .max, endingBeyond: -1) }
+    let length = max(block?.end ?? 0, tail.last?.end ?? 0)
+    writer.session.deleteBlocks.bind(user, at: 1)
+    writer.session.deleteBlocks.bind(0, at: 2)
+    try writer.session.deleteBlocks.run()
+    for row in tail {
+      writer.session.deleteTailRow.bind(row.seq, at: 1)
+      try writer.session.deleteTailRow.run()
+    }
+    return length
+  }
+
+  /// Empties the log if erased bytes may be in it.
+  ///
+  /// - Returns: whether it is done; false while another connection's snapshot holds the log.
+  func finishErasing(_ writer: Writer) throws(StoreError) -> Bool {
+    guard try writer.session.reading.readMeta().isErasePending else { return true }
+    dropIdleReaders()
+    writer.session.connection.setBusyTimeout(milliseconds: 0)
+    defer { writer.session.connection.setBusyTimeout(milliseconds: Connection.busyTimeoutMilliseconds) }
+    guard try !writer.session.connection.checkpoint(truncate: true).isBusy else { return false }
+    writer.session.framesInLog = 0
+    _ = try writer.session.transaction { (meta) throws(StoreError) in meta.isErasePending = false }
+    return true
+  }
+}

@@ -1,0 +1,162 @@
+/// Verify: every row of both tables is read, checked and unpacked, users' positions must follow one another, and SQLite
+/// checks its own structures. One damaged row does not end it.
+
+package import CacheTypes
+
+/// One thing that is wrong with the rows.
+package struct RowProblem: Sendable {
+  package var user: UserID?
+  package var position: Int?
+  package var reason: String
+}
+
+/// What verify counted and found.
+package struct RowVerification: Sendable {
+  package var users = 0
+  package var positions = 0
+  package var rows = 0
+  package var problems: [RowProblem] = []
+}
+
+extension RowStore {
+  /// Problems that are listed one by one; beyond that they are only counted as one more.
+  private static let problemLimit = 10_000
+
+  package func verify(progress: (Int, Int) -> Void) throws(StoreError) -> RowVerification {
+    try checkPoison()
+    return try withReader { (session) throws(StoreError) in
+      let meta = try session.beginReading()
+      defer { session.endReading() }
+      var check = RowCheck(store: self, session: session)
+      let blocks = check.counting("SELECT count(*) FROM block")
+      check.total = blocks + meta.tailRowCount
+      check.checkDatabase()
+      check.checkBlocks(progress)
+      check.checkTail(progress)
+      if check.found.problems.isEmpty, check.found.positions != Int(meta.positions) {
+        check.note("meta counts \(meta.positions) positions, the rows hold \(check.found.positions)")
+      }
+      return check.found
+    }
+  }
+
+  /// The state of one verification.
+  private struct RowCheck {
+    let store: RowStore
+    let session: ReadSession
+    var found = RowVerification()
+    var total = 0
+    private var user: UserID?
+    private var end = 0
+    /// Ends of users that have tail rows: blocks first, then the tail's.
+    private var tailEnds: [UserID: Int] = [:]
+
+    init(store: RowStore, session: ReadSession) {
+      self.store = store
+      self.session = session
+    }
+
+    mutating func note(_ reason: String, user: UserID? = nil, position: Int? = nil) {
+      guard found.problems.count < RowStore.problemLimit else { return }
+      found.problems.append(RowProblem(user: user, position: position, reason: reason))
+    }
+
+    /// Runs one part; an error of the database is a problem like another.
+    private mutating func attempt(_ body: (inout RowCheck) throws(StoreError) -> Void) {
+      do throws(StoreError) { try body(&self) } catch {
+        switch error {
+        case .damaged(let reason): note(reason)
+        default: note("\(error)")
+        }
+      }
+    }
+
+    mutating func counting(_ sql: String) -> Int {
+      var count = 0
+      attempt { check throws(StoreError) in count = Int(try check.session.connection.integer(sql) ?? 0) }
+      return count
+    }
+
+    mutating func checkDatabase() {
+      attempt { check throws(StoreError) in
+        for text in try check.session.connection.texts("PRAGMA integrity_check") where text != "ok" {
+          check.note("database: \(text)")
+        }
+      }
+    }
+
+    mutating func checkBlocks(_ progress: (Int, Int) -> Void) {
+      attempt { check throws(StoreError) in
+        let rows = try check.session.connection.prepare(
+          "SELECT position, count, generation, checksum, payload, user FROM block ORDER BY user, position")
+        while try rows.step() {
+          let user = try rows.user(5)
+          let place = try RowPlace(rows, user: user)
+          if user != check.user {
+            check.user = user
+            check.end = 0
+            check.found.users += 1
+          }
+          if place.position != check.end { check.noteGap(place, check.end) }
+          check.checkRow(rows, 3, place)
+          check.found.positions += place.end - max(check.end, min(place.position, place.end))
+          check.end = place.end
+          check.advance(progress)
+        }
+      }
+    }
+
+    mutating func checkTail(_ progress: (Int, Int) -> Void) {
+      attempt { check throws(StoreError) in
+        let rows = try check.session.connection.prepare(
+          "SELECT seq, user, position, count, generation, checksum, payload FROM tail ORDER BY seq")
+        while try rows.step() {
+          let place = RowPlace(try check.session.readTailRow(rows))
+          var end: Int
+          if let known = check.tailEnds[place.user] {
+            end = known
+          } else {
+            let block = try check.session.newestBlock(of: place.user)
+            end = block?.end ?? 0
+            if block == nil { check.found.users += 1 }
+          }
+          if place.position > end { check.noteGap(place, end) }
+          check.checkRow(rows, 5, place)
+          check.found.positions += max(0, place.end - max(end, place.position))
+          end = max(end, place.end)
+          check.tailEnds[place.user] = end
+          check.advance(progress)
+        }
+      }
+    }
+
+    private mutating func noteGap(_ place: RowPlace, _ end: Int) {
+      let reason =
+        place.position > end ? "positions \(end) to \(place.position) are missing" : "positions are held twice"
+      note(reason, user: place.user, position: place.position)
+    }
+
+    private mutating func checkRow(_ rows: borrowing Statement, _ column: Int32, _ place: RowPlace) {
+      let expected = rows.integer(column)
+      let (store, session) = (store, session)
+      let reason: String? = unsafe rows.withBytes(column + 1) { payload in
+        guard unsafe RowChecksum.of(place, payload) == expected else { return "the row's checksum does not match" }
+        do throws(StoreError) {
+          let generation = try store.generation(place.generation, session)
+          guard place.count > 0 else { return unsafe payload.isEmpty ? nil : "a marker with a payload" }
+          var entries = Entries(zeroed: generation.layout.shape, count: place.count)
+          try unsafe generation.codec.unpack(
+            payload, count: place.count, range: 0..<place.count, wanted: 0..<entries.layers.count, into: &entries,
+            at: 0, place: "payload")
+          return nil
+        } catch { return if case .damaged(let text) = error { text } else { "\(error)" } }
+      }
+      if let reason { note(reason, user: place.user, position: place.position) }
+    }
+
+    private mutating func advance(_ progress: (Int, Int) -> Void) {
+      found.rows += 1
+      if found.rows % 4_096 == 0 { progress(found.rows, max(total, found.rows)) }
+    }
+  }
+}

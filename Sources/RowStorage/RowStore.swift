@@ -1,0 +1,250 @@
+/// The rows of a store: users' entries in SQLite, by user and position. It owns the database's connections, the index of
+/// the tail and the lengths it remembers. It knows nothing of pools or attention: entries come in and go out.
+///
+/// Thread-safe. Readers take a connection each; one thread writes at a time (WriterQueue.swift). Other processes may read
+/// and write the same database at any time: everything remembered here is checked against the database in each transaction.
+
+package import CacheTypes
+internal import Synchronization
+
+/// A model that a database names: what is needed to find and check its blob.
+package struct ModelRecord: Sendable, Hashable {
+  /// XXH3-128 of the blob.
+  package var digest: [UInt8]
+  /// The blob's file name.
+  package var name: String
+  package var byteCount: Int
+  /// XXH3-64 of each 64 KiB, little-endian.
+  package var chunkChecksums: [UInt8]
+  package var shape: ModelShape
+
+  package init(digest: [UInt8], name: String, byteCount: Int, chunkChecksums: [UInt8], shape: ModelShape) {
+    self.digest = digest
+    self.name = name
+    self.byteCount = byteCount
+    self.chunkChecksums = chunkChecksums
+    self.shape = shape
+  }
+}
+
+/// Owns the database of one store.
+package final class RowStore: Sendable {
+  /// How the database is opened.
+  package enum Access: Sendable { case readWrite, readOnly, immutable }
+
+  /// Positions that one user may have.
+  package static let lengthLimit = Int(Int32.max) - 1
+  /// Positions that one row may hold.
+  static let rowCountLimit = 1 << 16
+  /// Bytes of pages that a reading connection keeps, and the writing one.
+  static let readCacheByteCount = 4 << 20
+  static let writeCacheByteCount = 12 << 20
+  /// Reading connections that are kept when nobody needs them.
+  private static let idleReaderLimit = 8
+
+  package let path: String
+  package let access: Access
+  /// The model that this object serves: rows of any other one are stale to it.
+  package let model: ModelRecord
+  let modelID: Int64
+  let syncsCommits: Bool
+
+  /// What is remembered of the database.
+  struct Memory: ~Copyable {
+    var overlay = Overlay()
+    var lengths = LengthCache()
+    var generations: [Int64: Generation] = [:]
+    var pageByteCount: Int
+    /// Set when a commit failed: nothing may be written or trusted after it.
+    var poison: StoreError?
+  }
+  let memory: Mutex<Memory>
+  private let idleReaders: Mutex<ReaderPool>
+  let writerQueue = WriterQueue()
+  /// Touched only by the thread that leads `writerQueue`.
+  nonisolated(unsafe) private var writer: Writer?
+
+  /// Opens the database of an existing store.
+  package init(path: String, access: Access, syncsCommits: Bool = true) throws(StoreError) {
+    self.path = path
+    self.access = access
+    self.syncsCommits = syncsCommits
+    if access == .readWrite {
+      let session = try WriteSession(path: path, mode: .readWrite, cacheByteCount: Self.writeCacheByteCount)
+      unsafe writer = Writer(session: session)
+    } else {
+      unsafe writer = nil
+    }
+    let reader = try Self.openReader(path: path, access: access)
+    let meta = try reader.beginReading()
+    defer { reader.endReading() }
+    let pageByteCount = Int(try reader.connection.integer("PRAGMA page_size") ?? 0)
+    let generations = try Generation.readAll(reader.connection)
+    guard let current = generations[meta.generation] else {
+      throw .damaged("\(path): meta names generation \(meta.generation), which does not exist")
+    }
+    modelID = current.modelID
+    columns = current.layout.columns
+    model = try ModelRecord.read(reader.connection, id: modelID)
+    memory = Mutex(Memory(generations: generations, pageByteCount: pageByteCount))
+    idleReaders = Mutex(ReaderPool(sessions: [reader]))
+    _ = try refresh(to: meta, reader)
+  }
+
+  // MARK: Sessions
+
+  /// Idle reading connections; each is used by one thread at a time.
+  private struct ReaderPool: @unchecked Sendable {
+    var sessions: [ReadSession]
+    var isClosed = false
+  }
+
+  private static func openReader(path: String, access: Access) throws(StoreError) -> ReadSession {
+    let mode: ConnectionMode = access == .immutable ? .immutable : access == .readOnly ? .readOnly : .readWrite
+    return try ReadSession(path: path, mode: mode, cacheByteCount: readCacheByteCount)
+  }
+
+  /// Lends a reading connection.
+  func withReader<Result: ~Copyable>(_ body: (ReadSession) throws(StoreError) -> Result) throws(StoreError) -> Result {
+    let (idle, isClosed) = idleReaders.withLock { pool in
+      (UncheckedTransfer(pool.sessions.popLast()), pool.isClosed)
+    }
+    guard !isClosed else { throw .closed }
+    let session: ReadSession
+    if let lent = idle.value { session = lent } else { session = try Self.openReader(path: path, access: access) }
+    let returned = UncheckedTransfer(session)
+    defer {
+      idleReaders.withLock { pool in
+        if !pool.isClosed, pool.sessions.count < Self.idleReaderLimit { pool.sessions.append(returned.value) }
+      }
+    }
+    return try body(session)
+  }
+
+  /// Lets go of the reading connections that nobody uses, for good.
+  func closeReaders() {
+    idleReaders.withLock { pool in
+      pool.isClosed = true
+      pool.sessions = []
+    }
+  }
+
+  /// Lets go of idle reading connections: what is held open keeps a database from being rewritten alone.
+  func dropIdleReaders() { idleReaders.withLock { $0.sessions = [] } }
+
+  // MARK: Writing
+
+  /// The writer, for the thread that leads `writerQueue`.
+  func leadingWriter() throws(StoreError) -> Writer {
+    guard access == .readWrite else { throw .readOnly }
+    try checkPoison()
+    guard let writer = unsafe writer else { throw .closed }
+    return writer
+  }
+
+  /// Runs `body` while nobody else in the process writes. A failed commit is remembered.
+  func writing<Result>(_ body: (Writer) throws(StoreError) -> Result) throws(StoreError) -> Result {
+    try writerQueue.exclusively { () throws(StoreError) in
+      let writer = try leadingWriter()
+      do throws(StoreError) { return try body(writer) } catch {
+        note(error)
+        throw error
+      }
+    }
+  }
+
+  /// Lets go of the writing connection; only the leading thread may.
+  func dropWriter() { unsafe writer = nil }
+
+  // MARK: Memory
+
+  /// The optional columns that rows keep: they never change.
+  package let columns: KeptColumns
+
+  /// The element type of new rows, as far as this process knows: another one may have migrated the store.
+  package var element: ElementType {
+    memory.withLock { memory in
+      memory.generations.values.filter { $0.modelID == modelID }.max { $0.id < $1.id }?.layout.element ?? .f32
+    }
+  }
+
+  /// Bytes of a database page.
+  package var pageByteCount: Int { memory.withLock { $0.pageByteCount } }
+
+  /// Brings the overlay up to a snapshot.
+  ///
+  /// - Returns: false if the snapshot is older than what is already known: the caller needs a newer one.
+  func refresh(to meta: Meta, _ session: ReadSession) throws(StoreError) -> Bool {
+    try memory.withLock { (memory) throws(StoreError) in
+      switch memory.overlay.age(of: meta) {
+      case .older: return false
+      case .current: return true
+      case .newer: break
+      }
+      // Lengths move from the overlay to the cache as rows are folded.
+      var ends: [(UserID, Int)] = []
+      let isReset = try memory.overlay.advance(
+        to: meta, dropped: { ends.append(($0.user, $0.end)) },
+        scan: { (first, body) throws(StoreError) in
+          try session.scanTail(from: first, below: meta.nextSeq) { (row) throws(StoreError) in try body(row) }
+        })
+      if isReset { memory.lengths.removeAll() }
+      for (user, end) in ends { memory.lengths.set(end, for: user) }
+      return true
+    }
+  }
+
+  /// The generation with this id; read anew from the database if it is not known yet.
+  func generation(_ id: Int64, _ session: ReadSession) throws(StoreError) -> Generation {
+    if let known = memory.withLock({ $0.generations[id] }) { return known }
+    let all = try Generation.readAll(session.connection)
+    memory.withLock { $0.generations = all }
+    guard let found = all[id] else { throw .damaged("\(path): a row names generation \(id), which does not exist") }
+    return found
+  }
+
+  /// Throws if an earlier commit failed.
+  func checkPoison() throws(StoreError) {
+    if let poison = memory.withLock({ $0.poison }) { throw poison }
+  }
+}
+
+/// Carries a value across an isolation check where a lock already sees to it that one thread has it.
+private struct UncheckedTransfer<Value>: @unchecked Sendable {
+  let value: Value
+  init(_ value: Value) { self.value = value }
+}
+
+extension ModelRecord {
+  /// Reads one row of the table `model`.
+  static func read(_ connection: borrowing Connection, id: Int64) throws(StoreError) -> ModelRecord {
+    let statement = try connection.prepare("SELECT digest, name, bytes, chunks, layout FROM model WHERE id = ?1")
+    statement.bind(id, at: 1)
+    guard try statement.step() else { throw .damaged("\(connection.path): model \(id) does not exist") }
+    guard let shape = ModelShape(encodedLayout: statement.bytes(4)) else {
+      throw .damaged("\(connection.path): the layout of model \(id) cannot be read")
+    }
+    return ModelRecord(
+      digest: statement.bytes(0), name: statement.text(1),
+      byteCount: Int(try statement.integer(2, atLeast: 8, "model.bytes")), chunkChecksums: statement.bytes(3),
+      shape: shape)
+  }
+
+  /// Adds the model, or finds it by its digest.
+  static func insert(_ record: ModelRecord, _ connection: borrowing Connection) throws(StoreError) -> Int64 {
+    let find = try connection.prepare("SELECT id FROM model WHERE digest = ?1")
+    find.bind(copying: record.digest, at: 1)
+    if try find.step() { return find.integer(0) }
+    let statement = try connection.prepare(
+      "INSERT INTO model(digest, name, bytes, chunks, layout) VALUES(?1, ?2, ?3, ?4, ?5) RETURNING id")
+    statement.bind(copying: record.digest, at: 1)
+    statement.bind(record.name, at: 2)
+    statement.bind(record.byteCount, at: 3)
+    statement.bind(copying: record.chunkChecksums, at: 4)
+    statement.bind(copying: record.shape.encodedLayout, at: 5)
+    guard try statement.step() else { throw .damaged("\(connection.path): the model was not entered") }
+    let id = statement.integer(0)
+    while try statement.step() {}
+    return id
+  }
+}
