@@ -94,6 +94,7 @@ final class Report {
   }
 
   private func verdict(_ figure: Figure) -> String {
+    guard options.size != .smoke else { return "not judged" }
     guard let must = figure.must, must.isMet(by: figure.value) else { return "MISSED" }
     return figure.aim?.isMet(by: figure.value) == true ? "aim met" : "met"
   }
@@ -105,17 +106,18 @@ final class Report {
       ("parameters", .object(parameters)),
     ]
     if let dataHash { members.append(("resultHash", .string(String(dataHash, radix: 16)))) }
-    members.append(("figures", .array(figures.map(Self.json))))
+    members.append(("figures", .array(figures.map(json))))
     members.append(("notes", .array(notes.map(JSON.string))))
     return .object(members)
   }
 
-  private static func json(_ figure: Figure) -> JSON {
+  private func json(_ figure: Figure) -> JSON {
     var members: [(String, JSON)] = [
       ("name", .string(figure.name)), ("value", .number(figure.value)), ("unit", .string(figure.unit)),
     ]
     if let must = figure.must {
-      members += [("must", .string(must.text)), ("met", .bool(must.isMet(by: figure.value)))]
+      members.append(("must", .string(must.text)))
+      if options.size != .smoke { members.append(("met", .bool(must.isMet(by: figure.value)))) }
     }
     if let aim = figure.aim { members.append(("aim", .string(aim.text))) }
     return .object(members)

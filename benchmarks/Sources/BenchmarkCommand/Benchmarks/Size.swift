@@ -29,7 +29,7 @@ enum SizeBenchmark {
       try ModelFile().write(to: directory + "/model.safetensors", seed: options.seed)
       let engine = try CKVDBEngine(
         path: directory + "/store.ckv", model: directory + "/model.safetensors", element: element)
-      try engine.load(population)
+      try engine.fill(population)
       let before = engine.byteCount
       try engine.compact()
       let statistics = try engine.store.statistics()

@@ -12,11 +12,8 @@ final class CKVDBEngine: Engine {
     store = try CacheStore.create(at: path, model: model, options: CreateOptions(element: element))
   }
 
-  /// A run as the engine takes it.
-  static func request(_ run: Run, _ entries: [Entry]) -> AppendRequest {
-    AppendRequest(
-      user: .integer(run.user), source: .entries(columns(run.count) { entries[run.start + $0] }))
-  }
+  /// A commit as the engine takes it.
+  static func columns(_ entries: [Entry]) -> Entries { columns(entries.count) { entries[$0] } }
 
   /// Entries column by column.
   private static func columns(_ count: Int, _ entry: (Int) -> Entry) -> Entries {
@@ -30,6 +27,12 @@ final class CKVDBEngine: Engine {
   }
 
   func load(_ population: Population) throws {
+    try fill(population)
+    try compact()
+  }
+
+  /// Stores whole histories and folds them, without a vacuum.
+  func fill(_ population: Population) throws {
     var batch: [AppendRequest] = []
     var positions = 0
     for (user, length) in zip(population.ids, population.lengths) {
@@ -45,7 +48,10 @@ final class CKVDBEngine: Engine {
     try store.fold()
   }
 
-  func commit(_ commit: Commit) throws { try store.append(commit.requests) }
+  func commit(_ commit: Commit) throws {
+    guard let columns = commit.columns else { throw BenchmarkError("a commit made for a peer") }
+    try store.append(columns, runs: commit.appendRuns)
+  }
 
   func read(_ user: Int64) throws -> Int { try store.entries(of: .integer(user)).count }
 

@@ -8,12 +8,16 @@ struct Commit {
   /// In order of user id, one run per user.
   var runs: [Run]
   var entries: [Entry]
-  /// The same for ckvdb; empty for peers.
-  var requests: [AppendRequest] = []
+  /// The same for ckvdb; nothing for peers.
+  var columns: Entries?
+  var appendRuns: [AppendRun] = []
 
   init(_ events: (runs: [Run], entries: [Entry]), for engine: any Engine) {
     (runs, entries) = events
-    if engine is CKVDBEngine { requests = runs.map { CKVDBEngine.request($0, entries) } }
+    if engine is CKVDBEngine {
+      columns = CKVDBEngine.columns(entries)
+      appendRuns = runs.map { AppendRun(user: .integer($0.user), count: $0.count) }
+    }
   }
 }
 
