@@ -7,52 +7,58 @@ internal import CacheTypes
 /// Owns copies of tail payloads.
 final class TailArena {
   private struct Slot {
+    var seq: Int64
     var offset: UInt32
     var byteCount: UInt32
   }
-  private let first: Int64
-  /// The last row that is here; rows after it did not fit.
+  /// The last row that was looked at.
   private(set) var through: Int64
-  /// By `seq - first`.
+  /// In order of `seq`.
   private var slots: [Slot] = []
   private var bytes = ByteBuffer(capacity: 1 << 16)
 
-  /// Reads rows `after < seq <= last` until `byteLimit` is reached. Checksums are verified here.
-  init(_ session: WriteSession, after: Int64, through last: Int64, byteLimit: Int) throws(StoreError) {
-    first = after + 1
-    through = last
-    session.tailRange.bind(after, at: 1)
+  /// Bytes at which the arena takes no more.
+  private static let byteLimit = 12 << 20
+  var isFull: Bool { bytes.count >= Self.byteLimit }
+
+  init(after seq: Int64) { through = seq }
+
+  /// Reads the rows up to `last`, or as many as there is room for. Checksums are verified here.
+  func read(_ session: WriteSession, through last: Int64) throws(StoreError) {
+    session.tailRange.bind(through, at: 1)
     session.tailRange.bind(last, at: 2)
     defer { session.tailRange.reset() }
+    let path = session.connection.path
     while try session.tailRange.step() {
-      let seq = session.tailRange.integer(0)
-      let path = session.connection.path
-      guard bytes.count < byteLimit else {
-        through = seq - 1
-        break
+      let row = try session.reading.readTailRow(session.tailRange)
+      guard !isFull else {
+        through = row.seq - 1
+        return
       }
-      let place = RowPlace(try session.reading.readTailRow(session.tailRange))
       let checksum = session.tailRange.integer(5)
-      while slots.count < Int(seq - first) { slots.append(Slot(offset: 0, byteCount: .max)) }
-      slots.append(Slot(offset: UInt32(bytes.count), byteCount: 0))
+      let start = bytes.count
       try unsafe session.tailRange.withBytes(6) { (payload) throws(StoreError) in
-        guard unsafe RowChecksum.of(place, payload) == checksum else {
-          throw .damaged("\(path): user \(place.user), position \(place.position): the row's checksum does not match")
+        guard unsafe RowChecksum.of(RowPlace(row), payload) == checksum else {
+          throw .damaged("\(path): user \(row.user), position \(row.position): the row's checksum does not match")
         }
-        slots[slots.count - 1].byteCount = UInt32(payload.count)
         unsafe bytes.append(payload)
       }
+      slots.append(Slot(seq: row.seq, offset: UInt32(start), byteCount: UInt32(bytes.count - start)))
     }
+    through = last
   }
 
   /// Copies a row's payload; false if it is not here.
   func copy(_ row: TailRow, _ cut: Range<Int>, into found: inout FoundRows) -> Bool {
-    let index = row.seq - first
-    guard index >= 0, index < slots.count, slots[Int(index)].byteCount != .max else { return false }
-    let slot = slots[Int(index)]
-    let start = Int(slot.offset)
+    var (low, high) = (0, slots.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if slots[middle].seq < row.seq { low = middle + 1 } else { high = middle }
+    }
+    guard low < slots.count, slots[low].seq == row.seq else { return false }
+    let start = Int(slots[low].offset)
     unsafe found.add(
-      UnsafeRawBufferPointer(rebasing: bytes.bytes[start..<start + Int(slot.byteCount)]), RowPlace(row), cut)
+      UnsafeRawBufferPointer(rebasing: bytes.bytes[start..<start + Int(slots[low].byteCount)]), RowPlace(row), cut)
     return true
   }
 }
