@@ -26,7 +26,7 @@ struct FoldPass {
 
 extension RowStore {
   /// Users of one slice. A slice holds the write lock for a few milliseconds.
-  static let foldSliceUserCount = 256
+  static let foldSliceUserCount = 512
   /// Rows that one transaction reads or deletes.
   static let foldStepRowCount: Int64 = 16_384
   /// Rows of the log at which it is moved into the database file.
@@ -80,7 +80,8 @@ extension RowStore {
 
   private func beginFold(_ writer: Writer) throws(StoreError) {
     let meta = try writer.session.reading.readMeta()
-    writer.fold = FoldPass(arena: TailArena(after: meta.foldedSeq), last: meta.nextSeq - 1)
+    let count = memory.withLock { $0.overlay.count }
+    writer.fold = FoldPass(arena: TailArena(after: meta.foldedSeq, expectedCount: count), last: meta.nextSeq - 1)
   }
 
   /// One transaction of the pass in progress.
