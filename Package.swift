@@ -56,13 +56,13 @@ let package = Package(
     // The engine. Imports point down only: ARCHITECTURE.md, and a tidy test holds it.
     module("CacheTypes", ["CXXHash"]),
     module("PoolStorage", ["CacheTypes"]),
-    module("RowStorage", ["CacheTypes", "CSQLite", "CPageVFS"]),
+    module("RowStorage", ["CacheTypes", "CSQLite", "CPageVFS", "CKernels"]),
     module("KVRuntime", ["CacheTypes", "CKernels"]),
     module("CollectiveKV", ["CacheTypes", "PoolStorage", "RowStorage", "KVRuntime"]),
     .executableTarget(
       name: "CKVDBCommand",
       dependencies: [
-        "CollectiveKV", "CZlib",
+        "CollectiveKV", "PoolStorage", "CacheTypes", "CZlib",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -73,7 +73,7 @@ let package = Package(
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
     tests("CollectiveKVTests", ["CollectiveKV"], exclude: ["Cases"]),
-    tests("CommandTests", ["CollectiveKV", "CKVDBCommand"]),
+    tests("CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CZlib"]),
     tests("TidyTests"),
   ]
 )

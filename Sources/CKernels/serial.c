@@ -1,1 +1,250 @@
-#include "CKernels.h"
+/* The kernels in plain C: what they mean, and what runs where no other level does. The lanes are spelt out as arrays,
+ * since the other levels must return the same bits. */
+
+#include "levels.h"
+
+#include <math.h>
+#include <string.h>
+
+#pragma STDC FP_CONTRACT OFF
+
+static float float_of_bits(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static float float_of_f16(uint16_t half) {
+  const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+  const uint32_t magnitude = half & 0x7FFF;
+  if (magnitude > 0x7C00) return float_of_bits(sign | 0x7FC00000u | (magnitude & 0x03FF) << 13);
+  if (magnitude == 0x7C00) return float_of_bits(sign | 0x7F800000u);
+  if (magnitude < 0x0400) return sign ? -(float)magnitude * 0x1p-24f : (float)magnitude * 0x1p-24f;
+  return float_of_bits(sign | ((magnitude << 13) + 0x38000000u));
+}
+
+static float load(const unsigned char *matrix, size_t place, enum ckv_format format) {
+  if (format == CKV_F32) {
+    float value;
+    memcpy(&value, matrix + place * 4, sizeof value);
+    return value;
+  }
+  uint16_t half;
+  memcpy(&half, matrix + place * 2, sizeof half);
+  return format == CKV_F16 ? float_of_f16(half) : float_of_bits((uint32_t)half << 16);
+}
+
+static float sum_of_lanes(float *lanes) {
+  for (size_t half = CKV_LANES / 2; half > 0; half /= 2)
+    for (size_t lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
+  return lanes[0];
+}
+
+/* --- rows of pools --- */
+
+static inline size_t row_of(const uint32_t *rows, size_t index) { return rows ? rows[index] : index; }
+
+static inline void row_dots(const void *matrix, size_t stride, const uint32_t *rows, size_t count, const float *vector,
+                            size_t width, float *sums, enum ckv_format format) {
+  for (size_t i = 0; i < count; i++) {
+    const size_t start = row_of(rows, i) * stride;
+    float lanes[CKV_LANES] = {0};
+    for (size_t c = 0; c < width; c += CKV_LANES)
+      for (size_t lane = 0; lane < CKV_LANES; lane++) {
+        const size_t column = c + lane;
+        lanes[lane] = column < width ? fmaf(load(matrix, start + column, format), vector[column], lanes[lane])
+                                     : lanes[lane] + 0.0f;
+      }
+    sums[i] = sum_of_lanes(lanes);
+  }
+}
+
+static inline void row_sum(const void *matrix, size_t stride, const uint32_t *rows, const float *weights, size_t count,
+                           float scale, size_t width, float *sums, enum ckv_format format) {
+  for (size_t first = 0; first < width; first += CKV_LANES) {
+    const size_t columns = width - first < CKV_LANES ? width - first : CKV_LANES;
+    float halves[2][CKV_LANES] = {{0}};
+    for (size_t i = 0; i < count; i++) {
+      const size_t start = row_of(rows, i) * stride + first;
+      float *half = halves[i % 2];
+      for (size_t c = 0; c < columns; c++) half[c] = fmaf(weights[i], load(matrix, start + c, format), half[c]);
+    }
+    for (size_t c = 0; c < columns; c++) sums[first + c] = scale * (halves[0][c] + halves[1][c]);
+  }
+}
+
+static inline void widen_rows(const void *matrix, size_t stride, const uint32_t *rows, size_t count, size_t width,
+                              float *target, size_t target_stride, enum ckv_format format) {
+  for (size_t i = 0; i < count; i++) {
+    const size_t start = row_of(rows, i) * stride;
+    for (size_t c = 0; c < width; c++) target[i * target_stride + c] = load(matrix, start + c, format);
+  }
+}
+
+#define ROW_KERNELS(name, format)                                                                                   \
+  static void ckv_row_dots_##name##_serial(const void *matrix, size_t stride, const uint32_t *rows, size_t count,   \
+                                           const float *vector, size_t width, float *sums) {                        \
+    row_dots(matrix, stride, rows, count, vector, width, sums, format);                                             \
+  }                                                                                                                 \
+  static void ckv_row_sum_##name##_serial(const void *matrix, size_t stride, const uint32_t *rows,                  \
+                                          const float *weights, size_t count, float scale, size_t width,            \
+                                          float *sums) {                                                            \
+    row_sum(matrix, stride, rows, weights, count, scale, width, sums, format);                                      \
+  }                                                                                                                 \
+  static void ckv_widen_rows_##name##_serial(const void *matrix, size_t stride, const uint32_t *rows, size_t count, \
+                                             size_t width, float *target, size_t target_stride) {                   \
+    widen_rows(matrix, stride, rows, count, width, target, target_stride, format);                                  \
+  }
+
+ROW_KERNELS(f32, CKV_F32)
+ROW_KERNELS(f16, CKV_F16)
+ROW_KERNELS(bf16, CKV_BF16)
+
+/* --- encoder --- */
+
+static void panel_sums(const float *row, size_t width, const float *panel, const float *bias, float *sums) {
+  memset(sums, 0, CKV_PANEL * sizeof *sums);
+  for (size_t k = 0; k < width; k++)
+    for (size_t lane = 0; lane < CKV_PANEL; lane++) sums[lane] = fmaf(row[k], panel[k * CKV_PANEL + lane], sums[lane]);
+  for (size_t lane = 0; lane < CKV_PANEL; lane++) sums[lane] += bias[lane];
+}
+
+static void ckv_project_f32_serial(const float *rows, size_t row_stride, size_t row_count, size_t width,
+                                   const float *panels, const float *bias, size_t outputs, float *columns,
+                                   size_t column_stride) {
+  for (size_t r = 0; r < row_count; r++)
+    for (size_t first = 0; first < outputs; first += CKV_PANEL) {
+      float sums[CKV_PANEL];
+      panel_sums(rows + r * row_stride, width, panels + first * width, bias + first, sums);
+      for (size_t lane = 0; lane < CKV_PANEL && first + lane < outputs; lane++)
+        columns[(first + lane) * column_stride + r] = sums[lane];
+    }
+}
+
+static void ckv_route_f32_serial(const float *rows, size_t row_stride, size_t row_count, size_t width,
+                                 const float *panels, const float *bias, size_t outputs, uint32_t *indices) {
+  for (size_t r = 0; r < row_count; r++) {
+    float best = -INFINITY;
+    uint32_t index = 0;
+    for (size_t first = 0; first < outputs; first += CKV_PANEL) {
+      float sums[CKV_PANEL];
+      panel_sums(rows + r * row_stride, width, panels + first * width, bias + first, sums);
+      for (size_t lane = 0; lane < CKV_PANEL; lane++)
+        if (sums[lane] > best) {
+          best = sums[lane];
+          index = (uint32_t)(first + lane);
+        }
+    }
+    indices[r] = index;
+  }
+}
+
+/* --- attention --- */
+
+static float ckv_scores_f32_serial(const float *table, const uint32_t *indices, const float *columns,
+                                   size_t column_stride, const float *coefficients, size_t dimensions, float scale,
+                                   size_t count, float *scores) {
+  float greatest = -INFINITY;
+  for (size_t i = 0; i < count; i++) {
+    float score = table ? table[indices[i]] : scores[i];
+    for (size_t d = 0; d < dimensions; d++) score = fmaf(coefficients[d], columns[d * column_stride + i], score);
+    scores[i] = scale * score;
+    greatest = scores[i] > greatest ? scores[i] : greatest;
+  }
+  return greatest;
+}
+
+static float exponential(float x) {
+  x = x < EXP_LOW ? EXP_LOW : x;
+  x = x > EXP_HIGH ? EXP_HIGH : x;
+  const float n = fmaf(x, EXP_LOG2E, EXP_ROUND) - EXP_ROUND;
+  const float r = fmaf(n, -EXP_LN2_LOW, fmaf(n, -EXP_LN2_HIGH, x));
+  const float g = fmaf(fmaf(fmaf(fmaf(EXP_G4, r, EXP_G3), r, EXP_G2), r, EXP_G1), r, EXP_G0);
+  const float mantissa = fmaf(g, r * r, r) + 1.0f;
+  return isnan(x) ? x : ldexpf(mantissa, (int)n);
+}
+
+static double ckv_exp_sum_f32_serial(float *values, size_t count, float shift) {
+  double total = 0;
+  for (size_t first = 0; first < count; first += EXP_SUM_RUN) {
+    float lanes[CKV_LANES] = {0};
+    for (size_t i = first; i < count && i < first + EXP_SUM_RUN; i++) {
+      values[i] = exponential(values[i] - shift);
+      lanes[i % CKV_LANES] += values[i];
+    }
+    total += sum_of_lanes(lanes);
+  }
+  return total;
+}
+
+static float ckv_dot_f32_serial(const float *a, const float *b, size_t count) {
+  float groups[4][CKV_LANES] = {{0}};
+  for (size_t first = 0; first < count; first += 4 * CKV_LANES)
+    for (size_t place = 0; place < 4 * CKV_LANES; place++) {
+      float *sum = &groups[place / CKV_LANES][place % CKV_LANES];
+      const size_t i = first + place;
+      *sum = i < count ? fmaf(a[i], b[i], *sum) : *sum + 0.0f;
+    }
+  for (size_t lane = 0; lane < CKV_LANES; lane++)
+    groups[0][lane] = (groups[0][lane] + groups[1][lane]) + (groups[2][lane] + groups[3][lane]);
+  return sum_of_lanes(groups[0]);
+}
+
+static void ckv_add_rows_f32_serial(const float *rows, size_t row_stride, const float *coefficients,
+                                    size_t coefficient_stride, size_t count, size_t width, float *target) {
+  for (size_t c = 0; c < width; c++)
+    for (size_t d = 0; d < count; d++)
+      target[c] = fmaf(coefficients[d * coefficient_stride], rows[d * row_stride + c], target[c]);
+}
+
+static size_t ckv_compact_f32_serial(const float *sums, size_t count, uint32_t *rows, float *weights) {
+  size_t found = 0;
+  for (size_t i = 0; i < count; i++) {
+    rows[found] = (uint32_t)i;
+    weights[found] = sums[i];
+    found += sums[i] != 0;
+  }
+  return found;
+}
+
+static size_t ckv_first_nonfinite_f32_serial(const float *values, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (!isfinite(values[i])) return i;
+  return count;
+}
+
+static uint32_t ckv_max_u32_serial(const uint32_t *values, size_t count) {
+  uint32_t greatest = 0;
+  for (size_t i = 0; i < count; i++) greatest = values[i] > greatest ? values[i] : greatest;
+  return greatest;
+}
+
+const struct ckv_kernels ckv_kernels_serial = {
+    .f32 = {ckv_row_dots_f32_serial, ckv_row_sum_f32_serial, ckv_widen_rows_f32_serial},
+    .f16 = {ckv_row_dots_f16_serial, ckv_row_sum_f16_serial, ckv_widen_rows_f16_serial},
+    .bf16 = {ckv_row_dots_bf16_serial, ckv_row_sum_bf16_serial, ckv_widen_rows_bf16_serial},
+    .project_f32 = ckv_project_f32_serial,
+    .route_f32 = ckv_route_f32_serial,
+    .scores_f32 = ckv_scores_f32_serial,
+    .exp_sum_f32 = ckv_exp_sum_f32_serial,
+    .dot_f32 = ckv_dot_f32_serial,
+    .add_rows_f32 = ckv_add_rows_f32_serial,
+    .compact_f32 = ckv_compact_f32_serial,
+    .first_nonfinite_f32 = ckv_first_nonfinite_f32_serial,
+    .max_u32 = ckv_max_u32_serial,
+};
+
+/* --- the same at every level --- */
+
+void ckv_pack_panels_f32(const float *weights, size_t outputs, size_t width, float *panels) {
+  for (size_t first = 0; first < outputs; first += CKV_PANEL) {
+    float *panel = panels + first * width;
+    for (size_t lane = 0; lane < CKV_PANEL; lane++)
+      for (size_t k = 0; k < width; k++)
+        panel[k * CKV_PANEL + lane] = first + lane < outputs ? weights[(first + lane) * width + k] : 0.0f;
+  }
+}
+
+void ckv_scatter_add_f32(float *sums, const uint32_t *indices, const float *weights, size_t count) {
+  for (size_t i = 0; i < count; i++) sums[indices[i]] += weights[i];
+}

@@ -85,6 +85,15 @@ package enum HalfPrecision {
 }
 
 extension ElementType {
+  /// The smallest magnitude that rounds to infinity.
+  package var overflow: Float {
+    switch self {
+    case .f32: .infinity
+    case .f16, .i8: 65_520
+    case .bf16: Float(bitPattern: 0x7F7F_8000)
+    }
+  }
+
   /// The value that comes back when `value` is stored in this type. i8 rounds as its arrival type does.
   package func rounded(_ value: Float) -> Float {
     switch self {

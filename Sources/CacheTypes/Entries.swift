@@ -85,26 +85,32 @@ public struct Entries: Hashable, Sendable {
   ///
   /// - Throws: `StoreError.invalidInput` naming the layer, the column and the first offending position.
   package func validate(against shape: ModelShape, element: ElementType) throws(StoreError) {
+    try validateCounts(against: shape)
+    for (number, (layer, wanted)) in zip(layers, shape.layers).enumerated() {
+      try Self.checkIndices(layer.keyIndices, below: wanted.key.poolRows, number, "key.index")
+      if let value = wanted.value {
+        try Self.checkIndices(layer.valueIndices, below: value.poolRows, number, "value.index")
+      }
+      try checkNumbers(layer.keyUser, element, number, "key.user")
+      try checkNumbers(layer.valueUser, element, number, "value.user")
+    }
+  }
+
+  /// Checks every column's length against the model.
+  package func validateCounts(against shape: ModelShape) throws(StoreError) {
     guard layers.count == shape.layers.count else {
       throw .invalidInput("entries have \(layers.count) layers, the model has \(shape.layers.count)")
     }
+    func check(_ seen: Int, _ expected: Int, _ layer: Int, _ name: StaticString) throws(StoreError) {
+      guard seen == expected else {
+        throw .invalidInput("layers.\(layer).\(name) has \(seen) numbers, expected \(expected)")
+      }
+    }
     for (number, (layer, wanted)) in zip(layers, shape.layers).enumerated() {
-      let valueCount = wanted.storesValueIndices ? count : 0
-      let columns: [(String, Int, Int)] = [
-        ("key.index", layer.keyIndices.count, count),
-        ("value.index", layer.valueIndices.count, valueCount),
-        ("key.user", layer.keyUser.count, wanted.key.userWidth * count),
-        ("value.user", layer.valueUser.count, (wanted.value?.userWidth ?? 0) * count),
-      ]
-      for (name, seen, expected) in columns where seen != expected {
-        throw .invalidInput("layers.\(number).\(name) has \(seen) numbers, expected \(expected)")
-      }
-      try Self.checkIndices(layer.keyIndices, below: wanted.key.poolRows, name: "layers.\(number).key.index")
-      if let value = wanted.value {
-        try Self.checkIndices(layer.valueIndices, below: value.poolRows, name: "layers.\(number).value.index")
-      }
-      try checkNumbers(layer.keyUser, element, name: "layers.\(number).key.user")
-      try checkNumbers(layer.valueUser, element, name: "layers.\(number).value.user")
+      try check(layer.keyIndices.count, count, number, "key.index")
+      try check(layer.valueIndices.count, wanted.storesValueIndices ? count : 0, number, "value.index")
+      try check(layer.keyUser.count, wanted.key.userWidth * count, number, "key.user")
+      try check(layer.valueUser.count, (wanted.value?.userWidth ?? 0) * count, number, "value.user")
     }
     if let items, items.count != count { throw .invalidInput("\(items.count) items for \(count) positions") }
     if let timestamps, timestamps.count != count {
@@ -112,16 +118,21 @@ public struct Entries: Hashable, Sendable {
     }
   }
 
-  private static func checkIndices(_ column: [UInt32], below limit: Int, name: String) throws(StoreError) {
-    for (position, index) in column.enumerated() where Int(index) >= limit {
-      throw .invalidInput("\(name) at row \(position) is \(index), the pool has \(limit) rows")
-    }
+  private static func checkIndices(
+    _ column: [UInt32], below limit: Int, _ layer: Int, _ name: StaticString
+  ) throws(StoreError) {
+    guard Int(column.max() ?? 0) >= limit, let row = column.firstIndex(where: { Int($0) >= limit }) else { return }
+    throw .invalidInput("layers.\(layer).\(name) at row \(row) is \(column[row]), the pool has \(limit) rows")
   }
 
-  private func checkNumbers(_ column: [Float], _ element: ElementType, name: String) throws(StoreError) {
-    for (place, number) in column.enumerated() where !element.rounded(number).isFinite {
+  private func checkNumbers(
+    _ column: [Float], _ element: ElementType, _ layer: Int, _ name: StaticString
+  ) throws(StoreError) {
+    let limit = element.overflow
+    for place in column.indices where !(column[place].magnitude < limit) {
       throw .invalidInput(
-        "\(name) at row \(count == 0 ? 0 : place % count) is \(number), which \(element.name) cannot hold")
+        "layers.\(layer).\(name) at row \(count == 0 ? 0 : place % count) is \(column[place]), which \(element.name) cannot hold"
+      )
     }
   }
 }

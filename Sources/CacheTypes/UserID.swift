@@ -53,6 +53,21 @@ extension UserID: Comparable {
   }
 }
 
+extension UserID {
+  /// The users in order; integers, which are the rule, take the short way.
+  package static func sorted(_ users: [UserID]) -> [UserID] {
+    var integers: [Int64] = []
+    var others: [UserID] = []
+    integers.reserveCapacity(users.count)
+    for user in users {
+      if case .integer(let value) = user { integers.append(value) } else { others.append(user) }
+    }
+    integers.sort()
+    others.sort()
+    return integers.map(UserID.integer) + others
+  }
+}
+
 /// Lower-case hexadecimal, two digits a byte.
 package enum Hex {
   private static let digits = Array("0123456789abcdef".utf8)

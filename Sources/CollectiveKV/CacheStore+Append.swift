@@ -52,30 +52,55 @@ extension CacheStore {
   @discardableResult
   public func append(_ batch: [AppendRequest], repeats: RepeatPolicy = .refuse) throws(StoreError) -> [Int] {
     let (entries, counts) = try encode(batch)
+    let runs = zip(batch, counts).map { request, count in
+      AppendRun(
+        user: request.user, count: count, expectedPosition: request.expectedPosition,
+        resetsStaleUser: request.resetsStaleUser)
+    }
+    return try append(entries, runs: runs, repeats: repeats)
+  }
+
+  /// Appends entries of many users that were encoded elsewhere, in one transaction: all runs or none.
+  ///
+  /// - Parameters:
+  ///   - entries: the runs' positions, one run after the other.
+  /// - Returns: the users' lengths, as they are after each run.
+  /// - Throws: as `append(_:repeats:)`.
+  /// - Complexity: one row per run and one commit.
+  @discardableResult
+  public func append(
+    _ entries: Entries, runs: [AppendRun], repeats: RepeatPolicy = .refuse
+  ) throws(StoreError) -> [Int] {
     try entries.validate(against: model.shape, element: rows.element)
-    guard !columns.contains(.items) || entries.items != nil else {
+    if columns.contains(.items), entries.items == nil {
       throw .invalidInput("the store keeps item ids, and the batch brings none")
     }
-    guard !columns.contains(.timestamps) || entries.timestamps != nil else {
+    if columns.contains(.timestamps), entries.timestamps == nil {
       throw .invalidInput("the store keeps timestamps, and the batch brings none")
     }
-    var runs: [Run] = []
-    runs.reserveCapacity(batch.count)
+    var placed: [Run] = []
+    placed.reserveCapacity(runs.count)
     var first = 0
-    for (request, count) in zip(batch, counts) {
-      if case .bytes(let bytes) = request.user, bytes.count > UserID.byteCountLimit {
+    for run in runs {
+      if case .bytes(let bytes) = run.user, bytes.count > UserID.byteCountLimit {
         throw .invalidInput("a user id of \(bytes.count) bytes: at most \(UserID.byteCountLimit)")
       }
-      if let expected = request.expectedPosition, expected < 0 {
-        throw .invalidInput("user \(request.user): the expected position is \(expected)")
+      if let expected = run.expectedPosition, expected < 0 {
+        throw .invalidInput("user \(run.user): the expected position is \(expected)")
       }
-      runs.append(
+      guard run.count >= 0, run.count <= entries.count - first else {
+        throw .invalidInput("user \(run.user): \(run.count) positions, \(entries.count - first) entries are left")
+      }
+      placed.append(
         Run(
-          user: request.user, rows: first..<first + count, expectedPosition: request.expectedPosition,
-          resetsStaleUser: request.resetsStaleUser))
-      first += count
+          user: run.user, rows: first..<first + run.count, expectedPosition: run.expectedPosition,
+          resetsStaleUser: run.resetsStaleUser))
+      first += run.count
     }
-    return try rows.append(entries, runs, skipsRepeats: repeats == .skip)
+    guard first == entries.count else {
+      throw .invalidInput("\(entries.count) entries, the runs take \(first)")
+    }
+    return try rows.append(entries, placed, skipsRepeats: repeats == .skip)
   }
 
   // MARK: Encoding a batch
@@ -153,8 +178,7 @@ extension CacheStore {
   private func gatherEntries(_ requests: ArraySlice<AppendRequest>, _ count: Int) throws(StoreError) -> Entries {
     let parts: [Entries] = requests.compactMap { if case .entries(let entries) = $0.source { entries } else { nil } }
     if parts.count == 1 { return parts[0] }
-    let element = rows.element
-    for part in parts { try part.validate(against: model.shape, element: element) }
+    for part in parts { try part.validateCounts(against: model.shape) }
     var merged = Entries(
       zeroed: model.shape, count: count, keepsItems: parts.allSatisfy { $0.items != nil },
       keepsTimestamps: parts.allSatisfy { $0.timestamps != nil })

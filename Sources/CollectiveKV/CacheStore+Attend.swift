@@ -45,7 +45,7 @@ extension CacheStore {
 }
 
 /// One layer and one attention function, checked.
-private struct AttentionTarget {
+struct AttentionTarget {
   let number: Int
   let shape: LayerShape
   let tensors: LayerTensors
@@ -84,6 +84,16 @@ private struct AttentionTarget {
     let output = try SoftmaxAttention.attend(
       queries, found.entries.layers[number], count: found.positions.count, shape: shape, tensors: tensors)
     return AttendResponse(output: output, length: found.length, error: nil)
+  }
+
+  /// Attention of one query per staged position.
+  func answer(
+    _ queries: [Float], _ entries: LayerEntries, stored: Int, count: Int, _ mask: StageMask
+  ) throws(StoreError) -> [Float] {
+    let queries = AttentionQueries(values: queries, count: count, positions: nil, window: window, scale: scale)
+    let mask: KVRuntime.StageMask = mask == .causal ? .causal : .historyAndSelf
+    return try SoftmaxAttention.attend(
+      queries, mask: mask, storedCount: stored, entries, count: stored + count, shape: shape, tensors: tensors)
   }
 
   /// The positions that any of the queries sees.

@@ -38,6 +38,24 @@ public struct AppendRequest: Sendable {
   }
 }
 
+/// One user's part of entries that were encoded elsewhere for many users, as a GPU hands them over.
+public struct AppendRun: Sendable {
+  public var user: UserID
+  /// How many of the batch's positions are this user's; runs follow one another.
+  public var count: Int
+  /// The position that the first of them must get; `nil` appends at the end.
+  public var expectedPosition: Int?
+  /// Whether a user whose rows belong to another model starts anew.
+  public var resetsStaleUser: Bool
+
+  public init(user: UserID, count: Int = 1, expectedPosition: Int? = nil, resetsStaleUser: Bool = false) {
+    self.user = user
+    self.count = count
+    self.expectedPosition = expectedPosition
+    self.resetsStaleUser = resetsStaleUser
+  }
+}
+
 /// An attention function with its parameters.
 public struct Attention: Hashable, Sendable {
   /// Which function: more kinds join softmax as the runtime grows.

@@ -6,21 +6,22 @@ package import CacheTypes
 
 /// What the overlay knows of one tail row.
 package struct TailRow {
-  package var seq: Int64
+  // In this order a row takes 32 bytes.
   package var user: UserID
+  package var generation: UInt16
   package var position: UInt32
+  package var seq: Int64
   /// 0: the user's history up to `position` went straight to blocks.
   package var count: UInt32
-  package var generation: UInt16
   /// The row of the same user before this one, as a place in `Overlay.rows`.
   fileprivate(set) var previous: UInt32 = Overlay.none
 
   package init(seq: Int64, user: UserID, position: UInt32, count: UInt32, generation: UInt16) {
-    self.seq = seq
     self.user = user
-    self.position = position
-    self.count = count
     self.generation = generation
+    self.position = position
+    self.seq = seq
+    self.count = count
   }
 
   package var end: Int { Int(position) + Int(count) }
@@ -122,7 +123,7 @@ package struct Overlay: ~Copyable {
       }
       if rows[Int(place)].seq <= seq { users.append(rows[Int(place)].user) }
     }
-    return users.sorted()
+    return UserID.sorted(users)
   }
 
   // MARK: Inside
@@ -145,21 +146,26 @@ package struct Overlay: ~Copyable {
     if head * 4 > rows.count, head > 1_024 || head == rows.count { rebuild() }
   }
 
-  /// Forgets dropped rows, and gives the table room for twice the users.
+  /// Forgets dropped rows, and gives the table room for twice the users. Rows move in place: no second copy is made.
   private mutating func rebuild() {
     let users = table.reduce(0) { $0 + ($1 != Self.none && Int($1) >= head ? 1 : 0) }
-    var size = 64
-    while size < (users + 1) * 4 { size *= 2 }
-    let live = rows[head...]
-    rows = ContiguousArray()
-    rows.reserveCapacity(live.count + live.count / 4 + 16)
+    let dropped = UInt32(head)
+    rows.removeSubrange(0..<head)
     head = 0
     used = 0
-    // Rows come in again one by one: chains and table follow.
-    table = ContiguousArray(repeating: Self.none, count: size)
-    for var row in live {
-      row.previous = Self.none
-      insert(row)
+    var size = 64
+    while size < (users + 1) * 4 { size *= 2 }
+    if size == table.count {
+      for slot in table.indices { table[slot] = Self.none }
+    } else {
+      table = ContiguousArray(repeating: Self.none, count: size)
+    }
+    for place in rows.indices {
+      let previous = rows[place].previous
+      rows[place].previous = previous == Self.none || previous < dropped ? Self.none : previous - dropped
+      let slot = slot(of: rows[place].user)
+      if table[slot] == Self.none { used += 1 }
+      table[slot] = UInt32(place)
     }
   }
 

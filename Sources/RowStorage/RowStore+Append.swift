@@ -189,8 +189,7 @@ extension RowStore {
       generation: UInt16(generation.id))
     if run.rows.count >= generation.blockCapacity {
       let tail = tailRows(of: run, batch)
-      try extendBlocks(
-        of: run.user, tail, to: generation, adding: entries, run.rows, at: run.position, arena: nil, writer)
+      try extendBlocks(of: run.user, tail, to: generation, adding: entries, run.rows, at: run.position, writer)
       // A marker in the tail tells every process how long the history is now.
       row.position += row.count
       row.count = 0

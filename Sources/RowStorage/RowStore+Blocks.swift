@@ -15,8 +15,7 @@ extension RowStore {
   ///   - sealsAll: the open last block, too, is written in its final element type (vacuum).
   func extendBlocks(
     of user: UserID, _ tail: [TailRow], to target: Generation, adding entries: Entries? = nil,
-    _ rows: Range<Int> = 0..<0,
-    at position: Int = 0, arena: TailArena?, sealsAll: Bool = false, _ writer: Writer
+    _ rows: Range<Int> = 0..<0, at position: Int = 0, arena: TailArena? = nil, sealsAll: Bool = false, _ writer: Writer
   ) throws(StoreError) {
     let session = writer.session.reading
     let open = try openBlock(of: user, target, writer)

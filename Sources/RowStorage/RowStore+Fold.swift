@@ -1,6 +1,6 @@
-/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass fixes the rows that it takes
-/// (`through`), copies users slice by slice in short transactions, then deletes the rows range by range while
-/// `folded_seq` moves up. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold already, and
+/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass reads the tail's payloads in one
+/// sweep, copies them to blocks user by user, then deletes the rows range by range while `folded_seq` moves up; every step
+/// is a short transaction. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold already, and
 /// a row is deleted only after the commit that copied it.
 ///
 /// None of this waits for the disk. A tail row is on disk since its append; the log keeps the order of commits, so a loss
@@ -10,20 +10,25 @@ package import CacheTypes
 
 /// A fold in progress.
 struct FoldPass {
-  /// The rows with this number and below are folded.
-  let through: Int64
-  let users: [UserID]
+  /// What comes next.
+  enum Phase { case reading, copying, deleting }
+  var phase = Phase.reading
+  let arena: TailArena
+  /// The last row that was in the tail when the pass began; a pass takes fewer if they do not fit into memory.
+  let last: Int64
+  /// Users with rows of the pass; `nil` until the first write transaction has brought the overlay up to date.
+  var users: [UserID]?
   var nextUser = 0
-  var arena: TailArena
+
+  /// The rows with this number and below are folded.
+  var through: Int64 { arena.through }
 }
 
 extension RowStore {
   /// Users of one slice. A slice holds the write lock for a few milliseconds.
   static let foldSliceUserCount = 256
-  /// Rows that one transaction deletes from the tail.
-  static let foldDeletionRowCount: Int64 = 16_384
-  /// Payload bytes that one pass takes into memory.
-  static let foldArenaByteCount = 12 << 20
+  /// Rows that one transaction reads or deletes.
+  static let foldStepRowCount: Int64 = 16_384
   /// Rows of the log at which it is moved into the database file.
   static let checkpointPageCount = 8_000
   /// Rows that a clean close leaves in the tail.
@@ -46,7 +51,7 @@ extension RowStore {
     if writer.fold == nil, let meta = writer.meta, meta.tailRowCount > Self.tailLimit(positions: meta.positions) {
       try beginFold(writer)
     }
-    if writer.fold != nil { try foldSlice(writer) }
+    if writer.fold != nil { try foldStep(writer) }
     if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
   }
 
@@ -61,7 +66,7 @@ extension RowStore {
         try beginFold(writer)
       }
       while writer.fold != nil {
-        folded += try foldSlice(writer)
+        folded += try foldStep(writer)
         if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
       }
     }
@@ -73,63 +78,76 @@ extension RowStore {
     writer.session.framesInLog = 0
   }
 
-  /// Reads the rows of a pass, in one sweep.
   private func beginFold(_ writer: Writer) throws(StoreError) {
-    let session = writer.session.reading
-    var meta = try session.beginReading()
-    defer { session.endReading() }
-    while try !refresh(to: meta, session) {
-      session.endReading()
-      meta = try session.beginReading()
-    }
-    let arena = try TailArena(
-      writer.session, after: meta.foldedSeq, through: meta.nextSeq - 1, byteLimit: Self.foldArenaByteCount)
-    let users = memory.withLock { $0.overlay.users(through: arena.through) }
-    writer.fold = FoldPass(through: arena.through, users: users, arena: arena)
+    let meta = try writer.session.reading.readMeta()
+    writer.fold = FoldPass(arena: TailArena(after: meta.foldedSeq), last: meta.nextSeq - 1)
   }
 
   /// One transaction of the pass in progress.
   ///
   /// - Returns: tail rows deleted by it.
   @discardableResult
-  private func foldSlice(_ writer: Writer) throws(StoreError) -> Int {
-    guard let pass = writer.fold else { return 0 }
-    try writer.session.setSynced(false)
+  private func foldStep(_ writer: Writer) throws(StoreError) -> Int {
     do throws(StoreError) {
-      if pass.nextUser < pass.users.count {
-        let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, pass.users.count)
-        _ = try writer.session.transaction { (meta) throws(StoreError) in
-          try beginWriting(meta, writer)
-          let target = try generation(meta.generation, writer.session.reading)
-          for user in pass.users[slice] { try foldUser(user, pass, target, writer) }
-        }
-        writer.fold!.nextUser = slice.upperBound
-        return 0
+      switch writer.fold!.phase {
+      case .reading: try readForFold(writer)
+      case .copying: try copyForFold(writer)
+      case .deleting: return try deleteFolded(writer)
       }
-      let (deleted, meta) = try writer.session.transaction { (meta) throws(StoreError) in
-        try beginWriting(meta, writer)
-        let end = min(meta.foldedSeq + Self.foldDeletionRowCount, pass.through)
-        guard end > meta.foldedSeq else { return 0 }
-        writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
-        writer.session.deleteTailRange.bind(end, at: 2)
-        try writer.session.deleteTailRange.run()
-        let count = writer.session.connection.changedRowCount
-        meta.foldedSeq = end
-        if end == pass.through, memory.withLock({ $0.overlay.newestSeq ?? 0 }) <= end {
-          // Nothing is left: the numbers that commits without tail rows used up, this one's too, count as folded.
-          meta.nextSeq += 1
-          meta.foldedSeq = meta.nextSeq - 1
-        }
-        return count
-      }
-      if meta.foldedSeq >= pass.through { writer.fold = nil }
-      return deleted
+      return 0
     } catch {
       // The next pass starts over: what was copied is skipped.
       writer.fold = nil
       note(error)
       throw error
     }
+  }
+
+  private func readForFold(_ writer: Writer) throws(StoreError) {
+    let pass = writer.fold!
+    try pass.arena.read(writer.session, through: min(pass.through + Self.foldStepRowCount, pass.last))
+    guard pass.through == pass.last || pass.arena.isFull else { return }
+    writer.fold!.phase = .copying
+  }
+
+  private func copyForFold(_ writer: Writer) throws(StoreError) {
+    let pass = writer.fold!
+    try writer.session.setSynced(false)
+    let ((users, next), _) = try writer.session.transaction { (meta) throws(StoreError) in
+      try beginWriting(meta, writer)
+      // Only now does the overlay surely know every row of the pass, those of other processes among them.
+      let users = pass.users ?? memory.withLock { $0.overlay.users(through: pass.through) }
+      let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, users.count)
+      let target = try generation(meta.generation, writer.session.reading)
+      for user in users[slice] { try foldUser(user, pass, target, writer) }
+      return (users, slice.upperBound)
+    }
+    writer.fold!.users = users
+    writer.fold!.nextUser = next
+    if next == users.count { writer.fold!.phase = .deleting }
+  }
+
+  private func deleteFolded(_ writer: Writer) throws(StoreError) -> Int {
+    let through = writer.fold!.through
+    try writer.session.setSynced(false)
+    let (deleted, meta) = try writer.session.transaction { (meta) throws(StoreError) in
+      try beginWriting(meta, writer)
+      let end = min(meta.foldedSeq + Self.foldStepRowCount, through)
+      guard end > meta.foldedSeq else { return 0 }
+      writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
+      writer.session.deleteTailRange.bind(end, at: 2)
+      try writer.session.deleteTailRange.run()
+      meta.foldedSeq = end
+      if end == through, memory.withLock({ $0.overlay.newestSeq ?? 0 }) <= end {
+        // Nothing is left: the numbers that commits without tail rows used up, this one's too, count as folded.
+        meta.nextSeq += 1
+        meta.foldedSeq = meta.nextSeq - 1
+      }
+      return writer.session.connection.changedRowCount
+    }
+    writer.meta = meta
+    if meta.foldedSeq >= through { writer.fold = nil }
+    return deleted
   }
 
   /// Copies one user's tail rows to blocks. Rows of another model stay in their own generation.

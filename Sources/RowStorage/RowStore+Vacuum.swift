@@ -104,7 +104,7 @@ extension RowStore {
     else { return false }
     if onlyOpenBlocks {
       guard let newest, newest.count < target.blockCapacity, try isOpen(newest, session) else { return false }
-      try extendBlocks(of: user, [], to: target, arena: nil, sealsAll: true, writer)
+      try extendBlocks(of: user, [], to: target, sealsAll: true, writer)
       return true
     }
     let length = tail.last?.end ?? newest!.end

@@ -8,38 +8,44 @@ internal import CacheTypes
 final class TailArena {
   private struct Slot {
     var seq: Int64
-    var offset: Int
-    var byteCount: Int
+    var offset: UInt32
+    var byteCount: UInt32
   }
-  /// The last row that is here; rows after it did not fit.
+  /// The last row that was looked at.
   private(set) var through: Int64
   /// In order of `seq`.
   private var slots: [Slot] = []
   private var bytes = ByteBuffer(capacity: 1 << 16)
 
-  /// Reads rows `after < seq <= last` until `byteLimit` is reached. Checksums are verified here.
-  init(_ session: WriteSession, after: Int64, through last: Int64, byteLimit: Int) throws(StoreError) {
-    through = last
-    session.tailRange.bind(after, at: 1)
+  /// Bytes at which the arena takes no more.
+  private static let byteLimit = 12 << 20
+  var isFull: Bool { bytes.count >= Self.byteLimit }
+
+  init(after seq: Int64) { through = seq }
+
+  /// Reads the rows up to `last`, or as many as there is room for. Checksums are verified here.
+  func read(_ session: WriteSession, through last: Int64) throws(StoreError) {
+    session.tailRange.bind(through, at: 1)
     session.tailRange.bind(last, at: 2)
     defer { session.tailRange.reset() }
+    let path = session.connection.path
     while try session.tailRange.step() {
-      let seq = session.tailRange.integer(0)
-      let path = session.connection.path
-      guard bytes.count < byteLimit else {
-        through = seq - 1
-        break
+      let row = try session.reading.readTailRow(session.tailRange)
+      guard !isFull else {
+        through = row.seq - 1
+        return
       }
-      let place = RowPlace(try session.reading.readTailRow(session.tailRange))
       let checksum = session.tailRange.integer(5)
+      let start = bytes.count
       try unsafe session.tailRange.withBytes(6) { (payload) throws(StoreError) in
-        guard unsafe RowChecksum.of(place, payload) == checksum else {
-          throw .damaged("\(path): user \(place.user), position \(place.position): the row's checksum does not match")
+        guard unsafe RowChecksum.of(RowPlace(row), payload) == checksum else {
+          throw .damaged("\(path): user \(row.user), position \(row.position): the row's checksum does not match")
         }
-        slots.append(Slot(seq: seq, offset: bytes.count, byteCount: payload.count))
         unsafe bytes.append(payload)
       }
+      slots.append(Slot(seq: row.seq, offset: UInt32(start), byteCount: UInt32(bytes.count - start)))
     }
+    through = last
   }
 
   /// Copies a row's payload; false if it is not here.
@@ -50,9 +56,9 @@ final class TailArena {
       if slots[middle].seq < row.seq { low = middle + 1 } else { high = middle }
     }
     guard low < slots.count, slots[low].seq == row.seq else { return false }
-    let slot = slots[low]
+    let start = Int(slots[low].offset)
     unsafe found.add(
-      UnsafeRawBufferPointer(rebasing: bytes.bytes[slot.offset..<slot.offset + slot.byteCount]), RowPlace(row), cut)
+      UnsafeRawBufferPointer(rebasing: bytes.bytes[start..<start + Int(slots[low].byteCount)]), RowPlace(row), cut)
     return true
   }
 }
