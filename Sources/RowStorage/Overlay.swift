@@ -61,8 +61,8 @@ package struct Overlay: ~Copyable {
   /// Brings the index up to a snapshot that is not older than it. Rows that were folded are handed to `dropped`.
   ///
   /// - Parameter scan: calls its argument with every tail row from a sequence number on, in order.
-  /// - Returns: whether lengths that were learnt from elsewhere may be wrong now: rows were erased, or came and were folded
-  ///   before this index saw them.
+  /// - Returns: whether lengths that were learnt from elsewhere may be wrong now: rows were erased, or came and were
+  ///   folded before this index saw them.
   package mutating func advance(
     to meta: Meta, dropped: (TailRow) -> Void,
     scan: (Int64, (TailRow) throws(StoreError) -> Void) throws(StoreError) -> Void

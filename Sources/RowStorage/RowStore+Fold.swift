@@ -1,10 +1,10 @@
-/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass reads the tail's payloads in one
-/// sweep, copies them to blocks user by user, then deletes the rows range by range while `folded_seq` moves up; every step
-/// is a short transaction. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold already, and
-/// a row is deleted only after the commit that copied it.
+/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass reads the tail's payloads in
+/// one sweep, copies them to blocks user by user, then deletes the rows range by range while `folded_seq` moves up;
+/// every step is a short transaction. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold
+/// already, and a row is deleted only after the commit that copied it.
 ///
-/// None of this waits for the disk. A tail row is on disk since its append; the log keeps the order of commits, so a loss
-/// of power that takes the blocks takes the deletion as well.
+/// None of this waits for the disk. A tail row is on disk since its append; the log keeps the order of commits, so a
+/// loss of power that takes the blocks takes the deletion as well.
 
 package import CacheTypes
 

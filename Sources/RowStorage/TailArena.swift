@@ -1,6 +1,6 @@
 /// The payloads of a stretch of the tail, read in one sweep in order of arrival, so that a fold can go through them in
-/// order of users without reading the tail's pages again and again. Tail rows never change, only vanish, so a copy stays
-/// right for as long as the overlay still lists the row.
+/// order of users without reading the tail's pages again and again. Tail rows never change, only vanish, so a copy
+/// stays right for as long as the overlay still lists the row.
 
 internal import CacheTypes
 
