@@ -1,5 +1,5 @@
-/* The kernels over pool rows and of attention on AVX2 (x86-64-v3: with FMA, F16C and BMI). Same bits as serial.c, by the
- * same order of operations: two vectors hold the CKV_LANES lanes. Tails go through masks or small zeroed buffers;
+/* The kernels over pool rows and of attention on AVX2 (x86-64-v3: with FMA, F16C and BMI). Same bits as serial.c, by
+ * the same order of operations: two vectors hold the CKV_LANES lanes. Tails go through masks or small zeroed buffers;
  * nothing past a span is touched. */
 
 #include "levels.h"
