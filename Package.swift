@@ -56,7 +56,7 @@ let package = Package(
     // The engine. Imports point down only: ARCHITECTURE.md, and a tidy test holds it.
     module("CacheTypes", ["CXXHash"]),
     module("PoolStorage", ["CacheTypes"]),
-    module("RowStorage", ["CacheTypes", "CSQLite", "CPageVFS"]),
+    module("RowStorage", ["CacheTypes", "CSQLite", "CPageVFS", "CKernels"]),
     module("KVRuntime", ["CacheTypes", "CKernels"]),
     module("CollectiveKV", ["CacheTypes", "PoolStorage", "RowStorage", "KVRuntime"]),
     .executableTarget(

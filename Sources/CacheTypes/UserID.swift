@@ -26,13 +26,14 @@ extension UserID: CustomStringConvertible {
     }
   }
 
-  /// Reads what `description` writes; `nil` for anything else, or for more than 255 bytes.
+  /// Reads what `description` writes, hexadecimal digits in either case; `nil` for anything else, such as `007`, which
+  /// another system may tell from `7`, or for more than 255 bytes.
   public init?(_ text: String) {
     if text.hasPrefix("x'"), text.hasSuffix("'"), text.utf8.count >= 3 {
       guard let bytes = Hex.decode(text.dropFirst(2).dropLast()), bytes.count <= UserID.byteCountLimit
       else { return nil }
       self = .bytes(bytes)
-    } else if let value = Int64(text) {
+    } else if let value = Int64(text), String(value) == text {
       self = .integer(value)
     } else {
       return nil

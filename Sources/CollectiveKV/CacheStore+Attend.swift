@@ -93,7 +93,7 @@ struct AttentionTarget {
     let queries = AttentionQueries(values: queries, count: count, positions: nil, window: window, scale: scale)
     let mask: KVRuntime.StageMask = mask == .causal ? .causal : .historyAndSelf
     return try SoftmaxAttention.attend(
-      queries, entries, storedCount: stored, count: stored + count, mask: mask, shape: shape, tensors: tensors)
+      queries, mask: mask, storedCount: stored, entries, count: stored + count, shape: shape, tensors: tensors)
   }
 
   /// The positions that any of the queries sees.

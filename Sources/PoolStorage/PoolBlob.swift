@@ -28,7 +28,7 @@ package enum PoolBlob {
   /// Every tensor starts on a multiple of so many bytes: a cache line, and the widest vector.
   package static let alignment = 64
 
-  /// Checks a model file and writes its blob into a directory. When this returns, the blob and its name are on the disk.
+  /// Checks a model file and writes its blob into a directory. When this returns, the blob and its name are on disk.
   ///
   /// - Throws: `invalidModel` with the rule that the file breaks; `io`. A failure leaves no file behind.
   /// - Complexity: reads the model once to check it and once to copy it, and the blob once for its digest.

@@ -2,13 +2,13 @@
 /// column, lowest bit first, and the column ends at a byte. Zero bits are allowed: all values are 0.
 
 /// Packs and unpacks fixed-width integers of 0 to 57 bits, and 64.
-enum BitColumn {
+package enum BitColumn {
   @inline(__always)
-  static func byteCount(bits: Int, count: Int) -> Int { (bits * count + 7) / 8 }
+  package static func byteCount(bits: Int, count: Int) -> Int { (bits * count + 7) / 8 }
 
   /// ORs `value` into place; the column must be zero there.
   @inline(__always)
-  static func store(_ value: UInt64, bits: Int, at index: Int, in column: UnsafeMutableRawBufferPointer) {
+  package static func store(_ value: UInt64, bits: Int, at index: Int, in column: UnsafeMutableRawBufferPointer) {
     var position = bits * index
     var rest = value
     var left = bits
@@ -24,7 +24,7 @@ enum BitColumn {
   }
 
   @inline(__always)
-  static func load(bits: Int, at index: Int, from column: UnsafeRawBufferPointer) -> UInt64 {
+  package static func load(bits: Int, at index: Int, from column: UnsafeRawBufferPointer) -> UInt64 {
     let position = bits * index
     let byte = position >> 3
     let mask: UInt64 = bits == 64 ? .max : (1 << UInt64(bits)) - 1
@@ -48,12 +48,12 @@ enum BitColumn {
 
 /// Columns of 64-bit integers that lie close together: the smallest value (8 bytes), the bits of the largest difference
 /// from it (1 byte), then the differences as a bit column.
-enum IntegerColumn {
-  static let headerByteCount = 9
+package enum IntegerColumn {
+  package static let headerByteCount = 9
 
-  static func bits(ofRange range: UInt64) -> Int { UInt64.bitWidth - range.leadingZeroBitCount }
+  package static func bits(ofRange range: UInt64) -> Int { UInt64.bitWidth - range.leadingZeroBitCount }
 
-  static func pack(_ column: [Int64], _ rows: Range<Int>, into buffer: inout ByteBuffer) {
+  package static func pack(_ column: [Int64], _ rows: Range<Int>, into buffer: inout ByteBuffer) {
     var low = Int64.max
     var high = Int64.min
     for row in rows {
@@ -73,7 +73,7 @@ enum IntegerColumn {
   }
 
   /// Bytes of the column that starts at `bytes`, or `nil` if it does not fit there.
-  static func byteCount(at bytes: UnsafeRawBufferPointer, count: Int) -> Int? {
+  package static func byteCount(at bytes: UnsafeRawBufferPointer, count: Int) -> Int? {
     guard bytes.count >= headerByteCount else { return nil }
     let bits = Int(unsafe bytes[8])
     guard bits <= 64 else { return nil }
@@ -82,7 +82,9 @@ enum IntegerColumn {
   }
 
   /// - Precondition: `byteCount(at:count:)` accepted the column.
-  static func unpack(_ bytes: UnsafeRawBufferPointer, range: Range<Int>, into column: inout [Int64], at offset: Int) {
+  package static func unpack(
+    _ bytes: UnsafeRawBufferPointer, range: Range<Int>, into column: inout [Int64], at offset: Int
+  ) {
     let low = Int64(littleEndian: unsafe bytes.loadUnaligned(as: Int64.self))
     let bits = Int(unsafe bytes[8])
     let packed = unsafe UnsafeRawBufferPointer(rebasing: bytes[headerByteCount...])

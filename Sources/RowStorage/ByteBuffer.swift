@@ -2,24 +2,24 @@
 /// reused from call to call, so that packing a row allocates nothing.
 
 /// Owns scratch bytes.
-@safe struct ByteBuffer: ~Copyable {
-  private(set) var count = 0
+@safe package struct ByteBuffer: ~Copyable {
+  package private(set) var count = 0
   private var storage: UnsafeMutableRawBufferPointer
 
-  init(capacity: Int = 4_096) {
+  package init(capacity: Int = 4_096) {
     unsafe storage = .allocate(byteCount: capacity, alignment: 16)
   }
 
   deinit { unsafe storage.deallocate() }
 
-  mutating func removeAll() { count = 0 }
+  package mutating func removeAll() { count = 0 }
 
   /// The bytes so far. The address holds until the next call that appends.
-  var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(rebasing: storage[0..<count]) }
+  package var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(rebasing: storage[0..<count]) }
 
   /// Adds `byteCount` zero bytes and returns them for filling.
   @inline(__always)
-  mutating func extend(by byteCount: Int) -> UnsafeMutableRawBufferPointer {
+  package mutating func extend(by byteCount: Int) -> UnsafeMutableRawBufferPointer {
     if unsafe count + byteCount > storage.count { grow(toHold: count + byteCount) }
     let added = unsafe UnsafeMutableRawBufferPointer(rebasing: storage[count..<count + byteCount])
     if byteCount > 0 { unsafe added.initializeMemory(as: UInt8.self, repeating: 0) }
@@ -28,18 +28,18 @@
   }
 
   @inline(__always)
-  mutating func append<Integer: FixedWidthInteger>(_ value: Integer) {
+  package mutating func append<Integer: FixedWidthInteger>(_ value: Integer) {
     let place = unsafe extend(by: MemoryLayout<Integer>.size)
     unsafe place.storeBytes(of: value.littleEndian, as: Integer.self)
   }
 
-  mutating func append(_ source: UnsafeRawBufferPointer) {
+  package mutating func append(_ source: UnsafeRawBufferPointer) {
     let place = unsafe extend(by: source.count)
     unsafe place.copyMemory(from: source)
   }
 
   private mutating func grow(toHold needed: Int) {
-    let larger = unsafe UnsafeMutableRawBufferPointer.allocate(byteCount: max(needed, storage.count * 2), alignment: 16)
+    let larger = unsafe UnsafeMutableRawBufferPointer.allocate(byteCount: max(needed, storage.count + storage.count / 2), alignment: 16)
     unsafe larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: storage[0..<count]))
     unsafe storage.deallocate()
     unsafe storage = larger

@@ -173,7 +173,8 @@ enum ConnectionMode {
 
   /// Sorts SQLite's codes into the store's errors.
   static func failure(_ handle: OpaquePointer?, _ code: Int32, operation: String, path: String) -> StoreError {
-    let message = unsafe handle.map { unsafe String(cString: sqlite3_errmsg($0)) } ?? String(cString: sqlite3_errstr(code))
+    let message =
+      unsafe handle.map { unsafe String(cString: sqlite3_errmsg($0)) } ?? String(cString: sqlite3_errstr(code))
     switch code & 0xFF {
     case SQLITE_BUSY, SQLITE_LOCKED:
       return .busy("\(path): \(message)")

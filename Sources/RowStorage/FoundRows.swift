@@ -1,19 +1,19 @@
-/// One user's rows on their way from SQLite to the codec: found, checked for gaps and for their checksums, copied, unpacked.
-/// Readers, folds and migrations all go through here. The copies are needed because SQLite's bytes last only until the next
-/// step, and because a length that a file claims must not be believed before the rows are there.
+/// One user's rows on their way from SQLite to the codec: found, checked for gaps and for their checksums, copied,
+/// unpacked. Readers, folds and migrations all go through here. The copies are needed because SQLite's bytes last only
+/// until the next step, and because a length that a file claims must not be believed before the rows are there.
 
-internal import CacheTypes
+package import CacheTypes
 
 /// The key columns of a stored row.
-struct RowPlace {
-  var user: UserID
-  var position: Int
-  var count: Int
-  var generation: Int64
+package struct RowPlace {
+  package var user: UserID
+  package var position: Int
+  package var count: Int
+  package var generation: Int64
 
-  var end: Int { position + count }
+  package var end: Int { position + count }
 
-  init(user: UserID, position: Int, count: Int, generation: Int64) {
+  package init(user: UserID, position: Int, count: Int, generation: Int64) {
     self.user = user
     self.position = position
     self.count = count
@@ -122,7 +122,8 @@ struct FoundRows: ~Copyable {
     _ statement: borrowing Statement, _ column: Int32, _ place: RowPlace, _ cut: Range<Int>
   ) throws(StoreError) {
     guard place.count <= RowStore.rowCountLimit else {
-      throw .damaged("\(statement.path): user \(place.user), position \(place.position): \(place.count) positions in a row")
+      throw .damaged(
+        "\(statement.path): user \(place.user), position \(place.position): \(place.count) positions in a row")
     }
     let checksum = statement.integer(column)
     let path = statement.path
@@ -143,7 +144,24 @@ struct FoundRows: ~Copyable {
 
   // MARK: Unpacking
 
+  /// Checks that every copy is of the model's and long enough for the positions it claims: what is unpacked into is
+  /// allocated after that.
+  func check(modelID: Int64, _ store: RowStore, _ session: ReadSession) throws(StoreError) {
+    for row in rows {
+      let generation = try store.generation(row.place.generation, session)
+      let place = "\(store.path): user \(row.place.user), position \(row.place.position)"
+      guard generation.modelID == modelID else {
+        throw .damaged("\(place): a row of another model than its neighbours")
+      }
+      let isLongEnough = unsafe generation.codec.canHold(
+        row.place.count, in: UnsafeRawBufferPointer(rebasing: buffer.bytes[row.bytes]))
+      guard isLongEnough else { throw .damaged("\(place): the payload is not that of \(row.place.count) positions") }
+    }
+  }
+
   /// Unpacks every copy: position p goes to place p + `offset` of `entries`.
+  ///
+  /// - Precondition: `check` found nothing.
   func unpack(
     into entries: inout Entries, at offset: Int, layers: Range<Int>? = nil, _ store: RowStore, _ session: ReadSession
   ) throws(StoreError) {

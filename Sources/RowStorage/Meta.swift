@@ -4,19 +4,30 @@
 internal import CacheTypes
 
 /// The counters of a store at one commit.
-struct Meta: Equatable {
+package struct Meta: Equatable {
   /// The generation that new rows are written in.
-  var generation: Int64
+  package var generation: Int64
   /// The sequence number that the next tail row gets. Never goes back, never skips back to a used number.
-  var nextSeq: Int64
+  package var nextSeq: Int64
   /// Tail rows up to here are in blocks and gone from the tail.
-  var foldedSeq: Int64
+  package var foldedSeq: Int64
   /// Moves when rows vanish in another way than by folding: whoever indexed the tail must start again.
-  var eraseEpoch: Int64
+  package var eraseEpoch: Int64
   /// Whether bytes of deleted users may still be in the write-ahead log.
-  var isErasePending: Bool
+  package var isErasePending: Bool
   /// Positions of all users.
-  var positions: Int64
+  package var positions: Int64
+
+  package init(
+    generation: Int64, nextSeq: Int64, foldedSeq: Int64, eraseEpoch: Int64, isErasePending: Bool, positions: Int64
+  ) {
+    self.generation = generation
+    self.nextSeq = nextSeq
+    self.foldedSeq = foldedSeq
+    self.eraseEpoch = eraseEpoch
+    self.isErasePending = isErasePending
+    self.positions = positions
+  }
 
   /// Rows of the tail, or a little more: a deleted user's numbers count until they are folded over.
   var tailRowCount: Int { Int(nextSeq - 1 - foldedSeq) }
@@ -24,7 +35,8 @@ struct Meta: Equatable {
   static let select =
     "SELECT generation, next_seq, folded_seq, erase_epoch, erase_pending, positions FROM meta WHERE id = 1"
   static let update = """
-    UPDATE meta SET generation = ?1, next_seq = ?2, folded_seq = ?3, erase_epoch = ?4, erase_pending = ?5, positions = ?6
+    UPDATE meta SET generation = ?1, next_seq = ?2, folded_seq = ?3, erase_epoch = ?4, erase_pending = ?5,
+      positions = ?6
     WHERE id = 1
     """
 

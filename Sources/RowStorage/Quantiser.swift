@@ -1,21 +1,26 @@
-/// Eight-bit user parts: per dimension and row an f16 scale and an f16 offset, then one signed step per position.
-/// A number comes back within half a step, `scale / 2`, and a step is at most 1/254 of the row's span, rounded up to the
+/// Eight-bit user parts: per dimension and row an f16 scale and an f16 offset, then one signed step per position. A
+/// number comes back within half a step, `scale / 2`, and a step is at most 1/254 of the row's span, rounded up to the
 /// next f16, plus what rounding the offset to f16 costs.
 
-internal import CacheTypes
+package import CacheTypes
 
 /// Affine quantisation of one dimension of one row.
-enum Quantiser {
+package enum Quantiser {
   /// Bytes before the steps: scale, then offset.
-  static let headerByteCount = 4
+  package static let headerByteCount = 4
+
+  /// The largest finite f16.
+  private static let largest: Float = 65_504
 
   /// Bytes of one dimension of `count` positions.
-  static func columnByteCount(_ element: ElementType, count: Int) -> Int {
+  package static func columnByteCount(_ element: ElementType, count: Int) -> Int {
     (element == .i8 ? headerByteCount : 0) + count * element.byteCount
   }
 
   /// - Precondition: every number is a finite f16; `place` is zeroed.
-  static func pack(_ column: [Float], _ base: Int, _ rows: Range<Int>, into place: UnsafeMutableRawBufferPointer) {
+  package static func pack(
+    _ column: [Float], _ base: Int, _ rows: Range<Int>, into place: UnsafeMutableRawBufferPointer
+  ) {
     var low = Float.infinity
     var high = -Float.infinity
     for row in rows {
@@ -39,13 +44,16 @@ enum Quantiser {
     }
   }
 
-  static func unpack(_ source: UnsafeRawBufferPointer, _ range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) {
+  package static func unpack(
+    _ source: UnsafeRawBufferPointer, _ range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>
+  ) {
     let scale = HalfPrecision.float(f16Bits: UInt16(littleEndian: unsafe source.loadUnaligned(as: UInt16.self)))
     let offset = HalfPrecision.float(
       f16Bits: UInt16(littleEndian: unsafe source.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
     for index in range {
       let steps = unsafe source.load(fromByteOffset: headerByteCount + index, as: Int8.self)
-      unsafe target[index - range.lowerBound] = offset + scale * Float(steps)
+      // The scale is rounded up: without the bounds, the largest f16 would come back as more than f16 can hold.
+      unsafe target[index - range.lowerBound] = max(-largest, min(largest, offset + scale * Float(steps)))
     }
   }
 }

@@ -4,18 +4,20 @@
 internal import CacheTypes
 
 /// The 64-bit XXH3 of a row: the payload's hash, seeded with the hash of the row's identity.
-enum RowChecksum {
+package enum RowChecksum {
   /// The payload format that rows of this version use.
-  static let payloadFormat: UInt8 = 1
+  package static let payloadFormat: UInt8 = 1
 
   /// The checksum of the row at `place` with this payload.
   @inline(__always)
-  static func of(_ place: RowPlace, _ payload: UnsafeRawBufferPointer) -> Int64 {
+  package static func of(_ place: RowPlace, _ payload: UnsafeRawBufferPointer) -> Int64 {
     unsafe withUnsafeTemporaryAllocation(byteCount: 22 + UserID.byteCountLimit, alignment: 8) { identity in
       unsafe identity.storeBytes(of: payloadFormat, toByteOffset: 0, as: UInt8.self)
-      unsafe identity.storeBytes(of: UInt32(truncatingIfNeeded: place.generation).littleEndian, toByteOffset: 1, as: UInt32.self)
+      unsafe identity.storeBytes(
+        of: UInt32(truncatingIfNeeded: place.generation).littleEndian, toByteOffset: 1, as: UInt32.self)
       unsafe identity.storeBytes(of: Int64(place.position).littleEndian, toByteOffset: 5, as: Int64.self)
-      unsafe identity.storeBytes(of: UInt32(truncatingIfNeeded: place.count).littleEndian, toByteOffset: 13, as: UInt32.self)
+      unsafe identity.storeBytes(
+        of: UInt32(truncatingIfNeeded: place.count).littleEndian, toByteOffset: 13, as: UInt32.self)
       var byteCount = 18
       switch place.user {
       case .integer(let value):

@@ -2,16 +2,21 @@
 /// parts, then the optional columns. schema/format-1.md is the specification; this file is its only implementation.
 /// Unpacking trusts nothing: lengths are checked before anything is read, indices after.
 
-internal import CacheTypes
+internal import CKernels
+package import CacheTypes
 
 /// Packs and unpacks the payloads of one row layout.
-struct RowCodec: Sendable {
-  let layout: RowLayout
+package struct RowCodec: Sendable {
+  package let layout: RowLayout
+
+  package init(layout: RowLayout) { self.layout = layout }
 
   // MARK: Packing
 
   /// Appends the payload of the positions `rows` of `entries`, with user parts held as `element`.
-  func pack(_ entries: borrowing Entries, _ rows: Range<Int>, as element: ElementType, into buffer: inout ByteBuffer) {
+  package func pack(
+    _ entries: borrowing Entries, _ rows: Range<Int>, as element: ElementType, into buffer: inout ByteBuffer
+  ) {
     buffer.append(element.rawValue)
     for number in layout.shape.layers.indices {
       let shape = layout.shape.layers[number]
@@ -71,16 +76,22 @@ struct RowCodec: Sendable {
   // MARK: Unpacking
 
   /// The element type that a payload says it holds, or `nil` if a row of this layout cannot hold it.
-  func element(of payload: UnsafeRawBufferPointer) -> ElementType? {
+  package func element(of payload: UnsafeRawBufferPointer) -> ElementType? {
     guard let first = unsafe payload.first, let element = ElementType(rawValue: first) else { return nil }
     return element == layout.element || element == layout.element.arrival ? element : nil
+  }
+
+  /// Whether a payload is long enough for `count` positions: asked before anything of that size is allocated.
+  func canHold(_ count: Int, in payload: UnsafeRawBufferPointer) -> Bool {
+    guard let element = unsafe element(of: payload) else { return false }
+    return layout.leastByteCount(count: count, as: element) <= payload.count
   }
 
   /// Decodes positions `range` of a row that holds `count`, into columns of `entries` from position `offset` on.
   ///
   /// - Parameter wanted: layers to decode; the columns of others stay untouched.
   /// - Throws: `StoreError.damaged` if the payload is not what `pack` writes for `count` positions; `place` says where.
-  func unpack(
+  package func unpack(
     _ payload: UnsafeRawBufferPointer, count: Int, range: Range<Int>, wanted: Range<Int>, into entries: inout Entries,
     at offset: Int, place: @autoclosure () -> String
   ) throws(StoreError) {
@@ -143,15 +154,17 @@ struct RowCodec: Sendable {
   private static func unpackIndices(
     _ bytes: UnsafeRawBufferPointer, _ part: PartShape, _ range: Range<Int>, into column: inout [UInt32], at offset: Int
   ) -> Bool {
-    let bits = part.indexBits
-    var largest: UInt32 = 0
-    unsafe column.withUnsafeMutableBufferPointer { column in
+    guard !range.isEmpty else { return true }
+    let largest = unsafe column.withUnsafeMutableBufferPointer { column in
       let target = unsafe UnsafeMutableBufferPointer(rebasing: column[offset..<offset + range.count])
-      for index in range {
-        let value = UInt32(truncatingIfNeeded: unsafe BitColumn.load(bits: bits, at: index, from: bytes))
-        largest = max(largest, value)
-        unsafe target[index - range.lowerBound] = value
+      // A column of no bits has no bytes either: every value is 0.
+      guard part.indexBits > 0, let start = bytes.baseAddress else {
+        unsafe target.update(repeating: 0)
+        return UInt32(0)
       }
+      return unsafe ckv_unpack_bits_u32(
+        start.assumingMemoryBound(to: UInt8.self), bytes.count, UInt32(part.indexBits), range.lowerBound, range.count,
+        target.baseAddress!)
     }
     return Int(largest) < part.poolRows
   }
@@ -161,6 +174,7 @@ struct RowCodec: Sendable {
     into column: inout [Float], at offset: Int, stride: Int
   ) {
     let columnByteCount = Quantiser.columnByteCount(element, count: count)
+    let active = unsafe ckv_kernels_active()
     unsafe column.withUnsafeMutableBufferPointer { column in
       for dimension in 0..<width {
         let start = dimension * stride + offset
@@ -173,16 +187,12 @@ struct RowCodec: Sendable {
             let bits = unsafe source.loadUnaligned(fromByteOffset: index * 4, as: UInt32.self)
             unsafe target[index - range.lowerBound] = Float(bitPattern: UInt32(littleEndian: bits))
           }
-        case .f16:
-          for index in range {
-            let bits = unsafe source.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)
-            unsafe target[index - range.lowerBound] = HalfPrecision.float(f16Bits: UInt16(littleEndian: bits))
-          }
-        case .bf16:
-          for index in range {
-            let bits = unsafe source.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)
-            unsafe target[index - range.lowerBound] = HalfPrecision.float(bf16Bits: UInt16(littleEndian: bits))
-          }
+        case .f16, .bf16:
+          guard !range.isEmpty else { continue }
+          let kernels = unsafe element == .f16 ? active.pointee.f16 : active.pointee.bf16
+          unsafe kernels.widen_rows(
+            source.baseAddress! + range.lowerBound * 2, range.count, nil, 1, range.count, target.baseAddress!,
+            range.count)
         case .i8:
           unsafe Quantiser.unpack(source, range, into: target)
         }

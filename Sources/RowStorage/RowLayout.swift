@@ -40,16 +40,33 @@ package struct RowLayout: Hashable, Sendable {
   /// Payload bits of one position, without what a row has once.
   var bitsPerPosition: Int { shape.indexBits + shape.userWidth * element.byteCount * 8 + columnBits }
 
-  /// Payload bytes that a row has once, whatever its count.
-  private var fixedByteCount: Int {
-    1 + (element == .i8 ? 4 * shape.userWidth : 0)
-      + IntegerColumn.headerByteCount * ((columns.contains(.items) ? 1 : 0) + (columns.contains(.timestamps) ? 1 : 0))
+  /// Payload bytes of a row of `count` positions whose optional columns are constant: no row of so many positions has
+  /// fewer.
+  package func leastByteCount(count: Int, as element: ElementType) -> Int {
+    var total = 1
+    for layer in shape.layers {
+      total += BitColumn.byteCount(bits: layer.key.indexBits, count: count)
+      if layer.storesValueIndices, let value = layer.value {
+        total += BitColumn.byteCount(bits: value.indexBits, count: count)
+      }
+      let userWidth = layer.key.userWidth + (layer.value?.userWidth ?? 0)
+      total += userWidth * Quantiser.columnByteCount(element, count: count)
+    }
+    for column in [KeptColumns.items, .timestamps] where columns.contains(column) {
+      total += IntegerColumn.headerByteCount
+    }
+    return total
   }
 
   /// Positions of a full block.
   package func blockCapacity(pageByteCount: Int) -> Int {
     let budget = (pageByteCount - Self.pageOverheadByteCount) / Self.blocksPerPage - Self.rowOverheadByteCount
-    return max(1, (budget - fixedByteCount) * 8 / max(bitsPerPosition, 1))
+    var capacity = max(1, (budget - leastByteCount(count: 0, as: element)) * 8 / max(bitsPerPosition, 1))
+    // Every column of indices ends at a byte.
+    while capacity > 1, leastByteCount(count: capacity, as: element) + (columnBits * capacity + 7) / 8 > budget {
+      capacity -= 1
+    }
+    return capacity
   }
 
   /// Payload bytes of `count` positions in the store's element type: the floor that sizes on disk are measured against.
@@ -80,7 +97,9 @@ extension ModelShape {
     guard numbers.count >= 2, numbers[1] <= 4_096, numbers.count == 2 + numbers[1] * 12 else { return nil }
     self.init(embeddingWidth: numbers[0], layers: [])
     for start in stride(from: 2, to: numbers.count, by: 12) {
-      let flags = [numbers[start + 1], numbers[start + 5], numbers[start + 6], numbers[start + 10], numbers[start + 11]]
+      let flags = [
+        numbers[start + 1], numbers[start + 5], numbers[start + 6], numbers[start + 10], numbers[start + 11],
+      ]
       guard flags.allSatisfy({ $0 <= 1 }), numbers[start] > 0 else { return nil }
       func part(_ at: Int) -> PartShape {
         PartShape(

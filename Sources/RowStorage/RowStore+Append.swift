@@ -1,6 +1,6 @@
-/// Append, top-down: a ticket joins the queue; the leader opens one transaction for all tickets that wait, looks up each
-/// user's length, writes one tail row per run (or blocks, where a run is as long as a block), commits, and lets the
-/// overlay know. Whatever is wrong with one ticket is found before any of its rows is written.
+/// Append, top-down: a ticket joins the queue; the leader opens one transaction for all tickets that wait, looks up
+/// each user's length, writes one tail row per run (or blocks, where a run is as long as a block), commits, and lets
+/// the overlay know. Whatever is wrong with one ticket is found before any of its rows is written.
 
 package import CacheTypes
 
@@ -14,6 +14,14 @@ extension RowStore {
   /// - Throws: `StoreError.positionConflict`, `.staleUser`, `.invalidInput`: nothing was written; `.busy`: nothing was
   ///   written; `.poisoned`: a commit failed, the outcome is unknown until the store is opened anew.
   package func append(_ entries: Entries, _ runs: [Run], skipsRepeats: Bool = false) throws(StoreError) -> [Int] {
+    for run in runs {
+      if case .bytes(let bytes) = run.user, bytes.count > UserID.byteCountLimit {
+        throw .invalidInput("a user id of \(bytes.count) bytes: at most \(UserID.byteCountLimit)")
+      }
+      if let expected = run.expectedPosition, expected < 0 {
+        throw .invalidInput("user \(run.user): the expected position is \(expected)")
+      }
+    }
     let ticket = AppendTicket(entries: entries, runs: runs, skipsRepeats: skipsRepeats)
     return try writerQueue.submit(
       ticket, commit: { commit($0) },
@@ -23,8 +31,10 @@ extension RowStore {
       })
   }
 
-  /// Gives every ticket its outcome.
-  private func commit(_ tickets: [AppendTicket]) {
+  /// Commits tickets together.
+  ///
+  /// - Returns: the outcome of each.
+  private func commit(_ tickets: [AppendTicket]) -> [Result<[Int], StoreError>] {
     do throws(StoreError) {
       let writer = try leadingWriter()
       try writer.session.setSynced(syncsCommits)
@@ -42,14 +52,16 @@ extension RowStore {
           }
         }
       }
-      if !batch.hasErased {
+      if batch.erased.isEmpty {
         memory.withLock { $0.overlay.learn(batch.fresh, from: batch.firstSeq, nextSeq: meta.nextSeq) }
       }
       writer.meta = meta
-      for (ticket, outcome) in zip(tickets, batch.outcomes) { ticket.outcome = outcome }
+      return batch.outcomes
     } catch {
       note(error)
-      for ticket in tickets { ticket.outcome = .failure(error) }
+      // Damage is one user's: everybody else's append goes on without it.
+      if case .damaged = error, tickets.count > 1 { return tickets.flatMap { commit([$0]) } }
+      return tickets.map { _ in .failure(error) }
     }
   }
 
@@ -83,7 +95,8 @@ extension RowStore {
     /// Lengths of users that this transaction has written to.
     var lengths: [UserID: Int] = [:]
     var outcomes: [Result<[Int], StoreError>] = []
-    var hasErased = false
+    /// Users whose rows of another model went: the overlay still lists them.
+    var erased: Set<UserID> = []
   }
 
   /// One run with its place.
@@ -92,12 +105,18 @@ extension RowStore {
     var position: Int
     var rows: Range<Int>
     var isReset: Bool
+    /// Whether this transaction may have written to the user before.
+    var isContinued: Bool
   }
 
   /// Places all runs of a ticket, then writes them.
   private func write(
     _ ticket: AppendTicket, _ generation: Generation, _ meta: inout Meta, _ batch: inout AppendBatch, _ writer: Writer
   ) throws(StoreError) -> [Int] {
+    if generation.id != openedGeneration {
+      // Another process has migrated the store: the caller checked the numbers against another element type.
+      try ticket.entries.validate(against: generation.layout.shape, element: generation.layout.element)
+    }
     var placed: [PlacedRun] = []
     placed.reserveCapacity(ticket.runs.count)
     var lengths: [UserID: Int] = [:]
@@ -110,11 +129,13 @@ extension RowStore {
       guard rows.count <= Self.lengthLimit - length else {
         throw .invalidInput("user \(run.user): a history of more than \(Self.lengthLimit) positions")
       }
-      lengths[run.user] = length + rows.count
       results.append(length + rows.count)
-      if !rows.isEmpty {
-        placed.append(PlacedRun(user: run.user, position: length, rows: rows, isReset: isReset))
-      }
+      // A run of no positions resets nobody: that is left to the next one.
+      if rows.isEmpty && isReset { continue }
+      lengths[run.user] = length + rows.count
+      guard !rows.isEmpty else { continue }
+      placed.append(
+        PlacedRun(user: run.user, position: length, rows: rows, isReset: isReset, isContinued: known != nil))
     }
     for run in placed { try write(run, ticket.entries, generation, &meta, &batch, writer) }
     for (user, length) in lengths { batch.lengths[user] = length }
@@ -161,14 +182,14 @@ extension RowStore {
       meta.positions -= Int64(try eraseRows(of: run.user, writer))
       meta.eraseEpoch += 1
       meta.isErasePending = true
-      batch.hasErased = true
+      batch.erased.insert(run.user)
     }
     var row = TailRow(
       seq: meta.nextSeq, user: run.user, position: UInt32(run.position), count: UInt32(run.rows.count),
       generation: UInt16(generation.id))
     if run.rows.count >= generation.blockCapacity {
-      let tail = run.isReset ? [] : tailRows(of: run.user, batch)
-      try extendBlocks(of: run.user, tail, to: generation, adding: entries, run.rows, writer)
+      let tail = tailRows(of: run, batch)
+      try extendBlocks(of: run.user, tail, to: generation, adding: entries, run.rows, at: run.position, writer)
       // A marker in the tail tells every process how long the history is now.
       row.position += row.count
       row.count = 0
@@ -180,11 +201,12 @@ extension RowStore {
   }
 
   /// The user's tail rows, those of the present transaction among them.
-  private func tailRows(of user: UserID, _ batch: AppendBatch) -> [TailRow] {
-    var rows = memory.withLock { $0.overlay.rows(of: user, below: .max, endingBeyond: 0) }
-    if batch.lengths[user] != nil || batch.fresh.last?.user == user {
-      rows += batch.fresh.filter { $0.user == user }
+  private func tailRows(of run: PlacedRun, _ batch: AppendBatch) -> [TailRow] {
+    var rows: [TailRow] = []
+    if !batch.erased.contains(run.user) {
+      rows = memory.withLock { $0.overlay.rows(of: run.user, below: .max, endingBeyond: 0) }
     }
+    if run.isContinued { rows += batch.fresh.filter { $0.user == run.user } }
     return rows
   }
 }

@@ -1,20 +1,21 @@
-/// Growing a user's blocks: the open last block, tail rows and new entries are put together and written as full blocks and
-/// at most one open one. Fold, straight runs and vacuum all go through here.
+/// Growing a user's blocks: the open last block, tail rows and new entries are put together and written as full blocks
+/// and at most one open one. Fold, straight runs and vacuum all go through here.
 
 internal import CacheTypes
 
 extension RowStore {
-  /// Writes tail rows and, after them, new entries to a user's blocks. Positions that blocks hold already are skipped, so
-  /// doing it twice is the same as doing it once.
+  /// Writes tail rows and, after them, new entries to a user's blocks. Positions that blocks hold already are skipped,
+  /// so doing it twice is the same as doing it once.
   ///
   /// - Parameters:
   ///   - tail: the user's tail rows in order.
   ///   - target: the generation that the blocks get.
+  ///   - position: the place of the first new entry.
   ///   - arena: payloads read in advance; what is not there is read by its number.
   ///   - sealsAll: the open last block, too, is written in its final element type (vacuum).
   func extendBlocks(
-    of user: UserID, _ tail: [TailRow], to target: Generation, adding entries: Entries? = nil, _ rows: Range<Int> = 0..<0,
-    arena: TailArena? = nil, sealsAll: Bool = false, _ writer: Writer
+    of user: UserID, _ tail: [TailRow], to target: Generation, adding entries: Entries? = nil,
+    _ rows: Range<Int> = 0..<0, at position: Int = 0, arena: TailArena? = nil, sealsAll: Bool = false, _ writer: Writer
   ) throws(StoreError) {
     let session = writer.session.reading
     let open = try openBlock(of: user, target, writer)
@@ -29,15 +30,29 @@ extension RowStore {
       next = row.end
     }
     let storedCount = next - start
+    guard rows.isEmpty || next == position else {
+      throw .damaged("\(path): user \(user): \(next) positions where \(position) were counted")
+    }
+    // What is in blocks already, and was not to be written in another form, stays.
+    guard next > open.upperBound || !rows.isEmpty || (sealsAll && storedCount > 0) else { return }
     let total = storedCount + rows.count
-    guard total > 0 else { return }
+    try writer.found.check(modelID: target.modelID, self, session)
     let columns = target.layout.columns
     var merged = Entries(
       zeroed: target.layout.shape, count: total, keepsItems: columns.contains(.items),
       keepsTimestamps: columns.contains(.timestamps))
     try writer.found.unpack(into: &merged, at: -start, self, session)
     if let entries { merged.replace(from: storedCount, with: entries, rows) }
+    try checkNumbers(of: user, merged, target)
     try writer.writeBlocks(user, from: start, target, merged, sealsAll: sealsAll)
+  }
+
+  /// Eight-bit blocks need finite numbers; nothing was stored that is not, unless it was damaged.
+  private func checkNumbers(of user: UserID, _ entries: Entries, _ target: Generation) throws(StoreError) {
+    guard target.layout.element == .i8 else { return }
+    do throws(StoreError) { try entries.validate(against: target.layout.shape, element: .i8) } catch {
+      throw .damaged("\(path): user \(user): \(error)")
+    }
   }
 
   /// Where the user's blocks can go on: the open last block, which is added to `writer.found`, or the end.
@@ -47,7 +62,9 @@ extension RowStore {
     defer { session.blocksFromNewest.reset() }
     guard let newest else { return 0..<0 }
     let generation = try generation(newest.generation, session)
-    guard generation.modelID == target.modelID else { throw .staleUser(user) }
+    guard generation.modelID == target.modelID else {
+      throw .damaged("\(path): user \(user): the newest block is of another model than the rows after it")
+    }
     guard newest.count < target.blockCapacity else { return newest.end..<newest.end }
     // Eight-bit blocks are final: their numbers are never rounded twice.
     let isSealed = unsafe session.blocksFromNewest.withBytes(4) { payload in

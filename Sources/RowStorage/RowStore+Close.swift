@@ -17,6 +17,7 @@ extension RowStore {
         guard access == .readWrite else { return }
         let writer = try leadingWriter()
         _ = try foldAll(writer, downTo: Self.cleanCloseTailRowCount)
+        _ = try finishErasing(writer)
         dropIdleReaders()
         writer.session.connection.setBusyTimeout(milliseconds: 0)
         _ = try writer.session.connection.checkpoint(truncate: true)

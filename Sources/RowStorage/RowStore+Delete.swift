@@ -1,5 +1,5 @@
-/// Deleting a user: its rows go in one commit, and the log that still holds them is emptied at once if nobody's snapshot
-/// needs it. Otherwise a flag in the database remembers, and the next opportunity finishes it.
+/// Deleting a user: its rows go in one commit, and the log that still holds them is emptied at once if nobody's
+/// snapshot needs it. Otherwise a flag in the database remembers, and the next opportunity finishes it.
 
 package import CacheTypes
 
@@ -47,13 +47,24 @@ extension RowStore {
   ///
   /// - Returns: whether it is done; false while another connection's snapshot holds the log.
   func finishErasing(_ writer: Writer) throws(StoreError) -> Bool {
-    guard try writer.session.reading.readMeta().isErasePending else { return true }
+    let before = try writer.session.reading.readMeta()
+    guard before.isErasePending else { return true }
     dropIdleReaders()
     writer.session.connection.setBusyTimeout(milliseconds: 0)
     defer { writer.session.connection.setBusyTimeout(milliseconds: Connection.busyTimeoutMilliseconds) }
     guard try !writer.session.connection.checkpoint(truncate: true).isBusy else { return false }
     writer.session.framesInLog = 0
-    _ = try writer.session.transaction { (meta) throws(StoreError) in meta.isErasePending = false }
-    return true
+    do throws(StoreError) {
+      let (isLast, _) = try writer.session.transaction { (meta) throws(StoreError) in
+        // What another process erased since then may be in the log again.
+        guard meta.eraseEpoch == before.eraseEpoch else { return false }
+        meta.isErasePending = false
+        return true
+      }
+      return isLast
+    } catch .busy {
+      // The bytes are gone; the flag stays, and somebody makes sure once more.
+      return true
+    }
   }
 }

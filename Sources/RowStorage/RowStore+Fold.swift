@@ -1,10 +1,10 @@
-/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass reads the tail's payloads in one
-/// sweep, copies them to blocks user by user, then deletes the rows range by range while `folded_seq` moves up; every step
-/// is a short transaction. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold already, and
-/// a row is deleted only after the commit that copied it.
+/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass reads the tail's payloads in
+/// one sweep, copies them to blocks user by user, then deletes the rows range by range while `folded_seq` moves up;
+/// every step is a short transaction. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold
+/// already, and a row is deleted only after the commit that copied it.
 ///
-/// None of this waits for the disk. A tail row is on disk since its append; the log keeps the order of commits, so a loss
-/// of power that takes the blocks takes the deletion as well.
+/// None of this waits for the disk. A tail row is on disk since its append; the log keeps the order of commits, so a
+/// loss of power that takes the blocks takes the deletion as well.
 
 package import CacheTypes
 
@@ -16,7 +16,8 @@ struct FoldPass {
   let arena: TailArena
   /// The last row that was in the tail when the pass began; a pass takes fewer if they do not fit into memory.
   let last: Int64
-  var users: [UserID] = []
+  /// Users with rows of the pass; `nil` until the first write transaction has brought the overlay up to date.
+  var users: [UserID]?
   var nextUser = 0
 
   /// The rows with this number and below are folded.
@@ -25,11 +26,9 @@ struct FoldPass {
 
 extension RowStore {
   /// Users of one slice. A slice holds the write lock for a few milliseconds.
-  static let foldSliceUserCount = 256
+  static let foldSliceUserCount = 512
   /// Rows that one transaction reads or deletes.
   static let foldStepRowCount: Int64 = 16_384
-  /// Payload bytes that one pass takes into memory.
-  static let foldArenaByteCount = 12 << 20
   /// Rows of the log at which it is moved into the database file.
   static let checkpointPageCount = 8_000
   /// Rows that a clean close leaves in the tail.
@@ -56,12 +55,14 @@ extension RowStore {
     if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
   }
 
-  /// Folds until the tail holds no more than `limit` rows.
+  /// Folds until no more than the newest `limit` of the rows that are there now are left. Rows that other processes go
+  /// on adding are not waited for.
   func foldAll(_ writer: Writer, downTo limit: Int) throws(StoreError) -> Int {
     var folded = 0
+    let target = try writer.session.reading.readMeta().nextSeq - 1 - Int64(limit)
     while true {
       if writer.fold == nil {
-        guard try writer.session.reading.readMeta().tailRowCount > limit else { return folded }
+        guard try writer.session.reading.readMeta().foldedSeq < target else { return folded }
         try beginFold(writer)
       }
       while writer.fold != nil {
@@ -72,13 +73,15 @@ extension RowStore {
   }
 
   func checkpoint(_ writer: Writer) throws(StoreError) {
+    if writer.meta?.isErasePending ?? false, try finishErasing(writer) { return }
     _ = try writer.session.connection.checkpoint(truncate: false)
     writer.session.framesInLog = 0
   }
 
   private func beginFold(_ writer: Writer) throws(StoreError) {
     let meta = try writer.session.reading.readMeta()
-    writer.fold = FoldPass(arena: TailArena(after: meta.foldedSeq), last: meta.nextSeq - 1)
+    let count = memory.withLock { $0.overlay.count }
+    writer.fold = FoldPass(arena: TailArena(after: meta.foldedSeq, expectedCount: count), last: meta.nextSeq - 1)
   }
 
   /// One transaction of the pass in progress.
@@ -104,22 +107,25 @@ extension RowStore {
   private func readForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
     try pass.arena.read(writer.session, through: min(pass.through + Self.foldStepRowCount, pass.last))
-    guard pass.through == pass.last || pass.arena.byteCount >= Self.foldArenaByteCount else { return }
-    writer.fold!.users = memory.withLock { $0.overlay.users(through: pass.through) }
+    guard pass.through == pass.last || pass.arena.isFull else { return }
     writer.fold!.phase = .copying
   }
 
   private func copyForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
-    let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, pass.users.count)
     try writer.session.setSynced(false)
-    _ = try writer.session.transaction { (meta) throws(StoreError) in
+    let ((users, next), _) = try writer.session.transaction { (meta) throws(StoreError) in
       try beginWriting(meta, writer)
+      // Only now does the overlay surely know every row of the pass, those of other processes among them.
+      let users = pass.users ?? memory.withLock { $0.overlay.users(through: pass.through) }
+      let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, users.count)
       let target = try generation(meta.generation, writer.session.reading)
-      for user in pass.users[slice] { try foldUser(user, pass, target, writer) }
+      for user in users[slice] { try foldUser(user, pass, target, writer) }
+      return (users, slice.upperBound)
     }
-    writer.fold!.nextUser = slice.upperBound
-    if slice.upperBound == pass.users.count { writer.fold!.phase = .deleting }
+    writer.fold!.users = users
+    writer.fold!.nextUser = next
+    if next == users.count { writer.fold!.phase = .deleting }
   }
 
   private func deleteFolded(_ writer: Writer) throws(StoreError) -> Int {

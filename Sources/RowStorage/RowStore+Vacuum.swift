@@ -1,6 +1,6 @@
 /// Vacuum: everything folded, then optionally every row re-encoded under a new generation in one transaction, then the
-/// database rewritten without free space. The database file is never replaced by another one: other processes may have it
-/// open, and their writes would be lost.
+/// database rewritten without free space. The database file is never replaced by another one: other processes may have
+/// it open, and their writes would be lost.
 
 package import CacheTypes
 
@@ -23,6 +23,10 @@ extension RowStore {
   ) throws(StoreError) -> (foldedRows: Int, reencodedUsers: Int) {
     try writing { (writer) throws(StoreError) in
       let folded = try foldAll(writer, downTo: 0)
+      // A migration that failed leaves a generation behind in memory that the database does not have.
+      defer {
+        if let all = try? Generation.readAll(writer.session.connection) { memory.withLock { $0.generations = all } }
+      }
       let reencoded = try reencode(plan, writer, progress)
       try rewrite(plan, writer)
       _ = try finishErasing(writer)
@@ -41,8 +45,10 @@ extension RowStore {
       let current = try currentGeneration(meta, writer.session.reading)
       let element = plan.element ?? current.layout.element
       let isMigration = element != current.layout.element
-      // A plain vacuum of eight-bit rows gives the open last blocks their final form.
-      guard isMigration || pageByteCount != self.pageByteCount || element == .i8 else { return 0 }
+      // Eight-bit blocks are not written anew while they stay eight-bit: that would round them twice. Their open last
+      // blocks get the final form.
+      let isPartial = !isMigration && element == .i8
+      guard isMigration || isPartial || pageByteCount != self.pageByteCount else { return 0 }
       var id = current.id
       if isMigration {
         let layout = RowLayout(shape: current.layout.shape, element: element, columns: current.layout.columns)
@@ -53,7 +59,6 @@ extension RowStore {
       let target = Generation(id: id, modelID: modelID, layout: layout, pageByteCount: pageByteCount)
       memory.withLock { $0.generations[id] = target }
       let expected = Int(meta.positions) / max(current.blockCapacity, 1) + 1
-      let isPartial = !isMigration && pageByteCount == self.pageByteCount
       let users = try rewriteUsers(to: target, onlyOpenBlocks: isPartial, writer) { done in progress(done, expected) }
       if !isPartial {
         // Rows that arrived since the fold are in blocks now.
@@ -92,22 +97,27 @@ extension RowStore {
   ) throws(StoreError) -> Bool {
     let session = writer.session.reading
     let newest = try writer.found.startCollecting(user, session)
+    defer { session.blocksFromNewest.reset() }
     let tail = memory.withLock { $0.overlay.rows(of: user, below: .max, endingBeyond: newest?.end ?? 0) }
     guard let id = tail.last.map({ Int64($0.generation) }) ?? newest?.generation,
       try generation(id, session).modelID == modelID
     else { return false }
     if onlyOpenBlocks {
-      guard let newest, newest.count < target.blockCapacity else { return false }
+      guard let newest, newest.count < target.blockCapacity, try isOpen(newest, session) else { return false }
       try extendBlocks(of: user, [], to: target, sealsAll: true, writer)
       return true
     }
     let length = tail.last?.end ?? newest!.end
     try writer.found.collect(0..<length, tail, session)
+    try writer.found.check(modelID: modelID, self, session)
     let columns = target.layout.columns
     var entries = Entries(
       zeroed: target.layout.shape, count: length, keepsItems: columns.contains(.items),
       keepsTimestamps: columns.contains(.timestamps))
     try writer.found.unpack(into: &entries, at: 0, self, session)
+    do throws(StoreError) { try entries.validate(against: target.layout.shape, element: target.layout.element) } catch {
+      throw .invalidInput("user \(user) has a number that the new element type cannot hold: \(error)")
+    }
     writer.session.deleteBlocks.bind(user, at: 1)
     writer.session.deleteBlocks.bind(0, at: 2)
     try writer.session.deleteBlocks.run()
@@ -115,15 +125,20 @@ extension RowStore {
     return true
   }
 
+  /// Whether the block that the newest-first statement stands on holds what arrived, not its final form.
+  private func isOpen(_ block: RowPlace, _ session: ReadSession) throws(StoreError) -> Bool {
+    let generation = try generation(block.generation, session)
+    return unsafe session.blocksFromNewest.withBytes(4) { payload in
+      unsafe generation.codec.element(of: payload) == generation.arrival
+    }
+  }
+
   /// Gives the free space back.
   private func rewrite(_ plan: VacuumPlan, _ writer: Writer) throws(StoreError) {
     dropIdleReaders()
     if let wanted = plan.pageByteCount, wanted != pageByteCount {
       try writer.session.changePageSize(to: wanted)
-      memory.withLock {
-        $0.pageByteCount = wanted
-        $0.generations = [:]
-      }
+      memory.withLock { $0.pageByteCount = wanted }
     } else {
       try writer.session.vacuum()
     }

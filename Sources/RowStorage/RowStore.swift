@@ -1,8 +1,9 @@
-/// The rows of a store: users' entries in SQLite, by user and position. It owns the database's connections, the index of
-/// the tail and the lengths it remembers. It knows nothing of pools or attention: entries come in and go out.
+/// The rows of a store: users' entries in SQLite, by user and position. It owns the database's connections, the index
+/// of the tail and the lengths it remembers. It knows nothing of pools or attention: entries come in and go out.
 ///
-/// Thread-safe. Readers take a connection each; one thread writes at a time (WriterQueue.swift). Other processes may read
-/// and write the same database at any time: everything remembered here is checked against the database in each transaction.
+/// Thread-safe. Readers take a connection each; one thread writes at a time (WriterQueue.swift). Other processes may
+/// read and write the same database at any time: everything remembered here is checked against the database in each
+/// transaction.
 
 package import CacheTypes
 internal import Synchronization
@@ -38,7 +39,7 @@ package final class RowStore: Sendable {
   static let rowCountLimit = 1 << 16
   /// Bytes of pages that a reading connection keeps, and the writing one.
   static let readCacheByteCount = 4 << 20
-  static let writeCacheByteCount = 12 << 20
+  static let writeCacheByteCount = 6 << 20
   /// Reading connections that are kept when nobody needs them.
   private static let idleReaderLimit = 8
 
@@ -47,6 +48,8 @@ package final class RowStore: Sendable {
   /// The model that this object serves: rows of any other one are stale to it.
   package let model: ModelRecord
   let modelID: Int64
+  /// The generation of new rows when this object was made.
+  let openedGeneration: Int64
   let syncsCommits: Bool
 
   /// What is remembered of the database.
@@ -84,6 +87,7 @@ package final class RowStore: Sendable {
       throw .damaged("\(path): meta names generation \(meta.generation), which does not exist")
     }
     modelID = current.modelID
+    openedGeneration = current.id
     columns = current.layout.columns
     model = try ModelRecord.read(reader.connection, id: modelID)
     memory = Mutex(Memory(generations: generations, pageByteCount: pageByteCount))
@@ -182,14 +186,21 @@ package final class RowStore: Sendable {
       case .newer: break
       }
       // Lengths move from the overlay to the cache as rows are folded.
-      var ends: [(UserID, Int)] = []
-      let isReset = try memory.overlay.advance(
-        to: meta, dropped: { ends.append(($0.user, $0.end)) },
+      var ended: [TailRow] = []
+      var isCacheRight = false
+      defer { if !isCacheRight { memory.lengths.removeAll() } }
+      let forgets = try memory.overlay.advance(
+        to: meta, dropped: { ended.append($0) },
         scan: { (first, body) throws(StoreError) in
           try session.scanTail(from: first, below: meta.nextSeq) { (row) throws(StoreError) in try body(row) }
         })
-      if isReset { memory.lengths.removeAll() }
-      for (user, end) in ends { memory.lengths.set(end, for: user) }
+      if !forgets {
+        // Users of another model have no length here.
+        for row in ended where memory.generations[Int64(row.generation)]?.modelID == modelID {
+          memory.lengths.set(row.end, for: row.user)
+        }
+        isCacheRight = true
+      }
       return true
     }
   }
@@ -198,7 +209,7 @@ package final class RowStore: Sendable {
   func generation(_ id: Int64, _ session: ReadSession) throws(StoreError) -> Generation {
     if let known = memory.withLock({ $0.generations[id] }) { return known }
     let all = try Generation.readAll(session.connection)
-    memory.withLock { $0.generations = all }
+    memory.withLock { $0.generations.merge(all) { known, _ in known } }
     guard let found = all[id] else { throw .damaged("\(path): a row names generation \(id), which does not exist") }
     return found
   }

@@ -1,4 +1,5 @@
-/// Reading: one SQLite transaction, the tail's rows as of that snapshot, a user's blocks and then its tail rows. A snapshot sees every commit that finished before it began, whole, in order, and nothing twice.
+/// Reading: one SQLite transaction, the tail's rows as of that snapshot, a user's blocks and then its tail rows. A
+/// snapshot sees every commit that finished before it began, whole, in order, and nothing twice.
 
 package import CacheTypes
 
@@ -30,8 +31,8 @@ package struct Snapshot: ~Copyable {
   let store: RowStore
   let session: ReadSession
   private(set) var meta: Meta
-  /// An index of the tail as of this very snapshot, for long scans; otherwise the store's shared one is used, and a read
-  /// that finds it ahead moves on to a newer snapshot.
+  /// An index of the tail as of this very snapshot, for long scans; otherwise the store's shared one is used, and a
+  /// read that finds it ahead moves on to a newer snapshot.
   private var ownOverlay: Overlay?
   private var found = FoundRows()
 
@@ -96,6 +97,8 @@ package struct Snapshot: ~Copyable {
   package mutating func read(
     _ user: UserID, _ wanted: WantedPositions = .all, layers: Range<Int>? = nil, keepsColumns: Bool = false
   ) throws(StoreError) -> UserRows {
+    // A statement that still runs would hold on to the snapshot beyond its end.
+    defer { session.blocksFromNewest.reset() }
     while true {
       let block = try found.startCollecting(user, session)
       guard let tail = try tailRows(of: user, endingBeyond: block?.end ?? 0) else { continue }
@@ -107,6 +110,7 @@ package struct Snapshot: ~Copyable {
       let length = tail.last?.end ?? block!.end
       let positions = wanted.clamped(to: length)
       try found.collect(positions, tail, session)
+      try found.check(modelID: store.modelID, store, session)
       let columns = keepsColumns ? known.layout.columns : []
       var entries = Entries(
         zeroed: store.model.shape, layers: layers, count: positions.count, keepsItems: columns.contains(.items),

@@ -62,7 +62,8 @@ final class Writer {
 
   /// Packs and writes one block.
   private func writeBlock(
-    _ place: RowPlace, _ generation: Generation, _ entries: borrowing Entries, _ rows: Range<Int>, as element: ElementType
+    _ place: RowPlace, _ generation: Generation, _ entries: borrowing Entries, _ rows: Range<Int>,
+    as element: ElementType
   ) throws(StoreError) {
     scratch.removeAll()
     generation.codec.pack(entries, rows, as: element, into: &scratch)

@@ -10,7 +10,7 @@ final class AppendTicket {
   let entries: Entries
   let runs: [Run]
   let skipsRepeats: Bool
-  /// Set by the leader before it wakes the owner: the users' new lengths, one per run.
+  /// The users' new lengths, one per run. Set by the leader, read by the owner, both while they hold the queue's lock.
   var outcome: Result<[Int], StoreError>?
 
   init(entries: Entries, runs: [Run], skipsRepeats: Bool) {
@@ -39,13 +39,13 @@ final class AppendTicket {
     unsafe mutex.deallocate()
   }
 
-  /// Returns once the ticket has its outcome, set by `commit` in this thread or in another one.
+  /// Returns once the ticket has its outcome, by `commit` in this thread or in another one.
   ///
   /// - Parameters:
-  ///   - commit: gives every ticket its outcome.
+  ///   - commit: returns the tickets' outcomes.
   ///   - upkeep: runs in the leader, after the owners of the tickets were woken.
   func submit(
-    _ ticket: AppendTicket, commit: ([AppendTicket]) -> Void, upkeep: () -> Void
+    _ ticket: AppendTicket, commit: ([AppendTicket]) -> [Result<[Int], StoreError>], upkeep: () -> Void
   ) throws(StoreError) -> [Int] {
     lock()
     waiting.append(ticket)
@@ -55,8 +55,10 @@ final class AppendTicket {
       let tickets = waiting
       waiting = []
       unlock()
-      commit(tickets)
+      let outcomes = commit(tickets)
+      precondition(outcomes.count == tickets.count, "one outcome per ticket")
       lock()
+      for (ticket, outcome) in zip(tickets, outcomes) { ticket.outcome = outcome }
       wake()
       unlock()
       upkeep()

@@ -1,0 +1,2 @@
+/// The system's xxhash, for the floor under row checksums.
+#include <xxhash.h>
