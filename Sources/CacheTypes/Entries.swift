@@ -68,7 +68,8 @@ public struct Entries: Hashable, Sendable {
       for dimension in 0..<source.count / otherCount {
         let start = dimension * count + place
         let first = dimension * otherCount
-        target.replaceSubrange(start..<start + rows.count, with: source[first + rows.lowerBound..<first + rows.upperBound])
+        target.replaceSubrange(
+          start..<start + rows.count, with: source[first + rows.lowerBound..<first + rows.upperBound])
       }
     }
     for number in layers.indices {
