@@ -131,8 +131,9 @@ public struct Entries: Hashable, Sendable {
   ) throws(StoreError) {
     let limit = element.overflow
     for place in column.indices where !(column[place].magnitude < limit) {
+      let row = count == 0 ? 0 : place % count
       throw .invalidInput(
-        "layers.\(layer).\(name) at row \(count == 0 ? 0 : place % count) is \(column[place]), which \(element.name) cannot hold"
+        "layers.\(layer).\(name) at row \(row) is \(column[place]), which \(element.name) cannot hold"
       )
     }
   }
