@@ -102,7 +102,7 @@ package struct EventParser<Source: ChunkReader> {
     guard let user = column(&cursor, line.upperBound) else { return nil }
     if buffer[user.lowerBound] == UInt8(ascii: "#") { return nil }
     guard let item = column(&cursor, line.upperBound) else {
-      throw failure("1 column, expected user, item\(needsTimestamps ? " and timestamp" : "")")
+      throw failure("1 column, expected \(needsTimestamps ? "user, item and timestamp" : "user and item")")
     }
     var event = Event(user: try userID(user), item: try integer(item, "item"), timestamp: nil)
     if needsTimestamps {

@@ -58,6 +58,7 @@ struct EventParserTests {
 
   @Test func `without timestamps the third column may be anything or missing`() throws {
     #expect(try parse("1 2\n3 4 soon\n", timestamps: false) == [event(1, 2), event(3, 4)])
+    #expect(failure("1\n", timestamps: false) == "events.tsv:1: 1 column, expected user and item")
   }
 
   @Test(arguments: 1...9)
