@@ -33,3 +33,28 @@ public enum StoreError: Error, Hashable, Sendable {
   /// The store was closed.
   case closed
 }
+
+extension StoreError: CustomStringConvertible {
+  /// One line that names what was wrong and where.
+  public var description: String {
+    switch self {
+    case .notAStore(let path, let reason): "\(path): not a store: \(reason)"
+    case .alreadyExists(let path): "\(path): already exists"
+    case .newerFormat(let path, let found, let supported):
+      "\(path): format version \(found), this version reads up to \(supported)"
+    case .invalidModel(let path, let reason): "\(path): invalid model: \(reason)"
+    case .invalidInput(let reason): reason
+    case .damaged(let reason): "damaged: \(reason)"
+    case .unknownUser(let user): "user \(user) is unknown"
+    case .staleUser(let user): "user \(user) is stale: the rows belong to another model"
+    case .positionConflict(let user, let expected, let length):
+      "user \(user) has \(length) positions: position \(expected) is not the next"
+    case .io(let operation, let path, let code): "\(path): \(operation): error \(code) of the operating system"
+    case .database(let operation, let code, let message): "\(operation): \(message) (SQLite code \(code))"
+    case .busy(let reason): "busy: \(reason)"
+    case .poisoned(let reason): "an earlier write failed, its outcome is unknown: \(reason)"
+    case .readOnly: "the store was opened for reading only"
+    case .closed: "the store was closed"
+    }
+  }
+}

@@ -49,7 +49,7 @@ extension CacheStore {
       VerifyReport.Problem(user: $0.user, position: $0.position, reason: $0.reason)
     }
     do throws(StoreError) { try pool.verifyAll() } catch {
-      problems.append(.init(user: nil, position: nil, reason: "\(error)"))
+      problems.append(.init(user: nil, position: nil, reason: error.description))
     }
     for file in try fileSizes() where !file.isOurs {
       problems.append(.init(user: nil, position: nil, reason: "\(file.name) does not belong to the store"))

@@ -178,7 +178,9 @@ enum ConnectionMode {
     switch code & 0xFF {
     case SQLITE_BUSY, SQLITE_LOCKED:
       return .busy("\(path): \(message)")
-    case SQLITE_CORRUPT, SQLITE_NOTADB:
+    case SQLITE_NOTADB:
+      return .notAStore(path: path, reason: "\(message), or its first page is damaged")
+    case SQLITE_CORRUPT:
       return .damaged("\(path): \(message)")
     case SQLITE_FULL:
       return .io(operation: "write", path: path, code: 28)  // ENOSPC on every system we know

@@ -64,10 +64,7 @@ extension RowStore {
     /// Runs one part; an error of the database is a problem like another.
     private mutating func attempt(_ body: (inout RowCheck) throws(StoreError) -> Void) {
       do throws(StoreError) { try body(&self) } catch {
-        switch error {
-        case .damaged(let reason): note(reason)
-        default: note("\(error)")
-        }
+        note(error.description)
       }
     }
 
@@ -149,7 +146,7 @@ extension RowStore {
             payload, count: place.count, range: 0..<place.count, wanted: 0..<entries.layers.count, into: &entries,
             at: 0, place: "payload")
           return nil
-        } catch { return if case .damaged(let text) = error { text } else { "\(error)" } }
+        } catch { return error.description }
       }
       if let reason { note(reason, user: place.user, position: place.position) }
     }

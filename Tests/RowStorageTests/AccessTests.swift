@@ -80,7 +80,7 @@ struct AccessTests {
     #expect(code == ENOENT)
     for bytes in [Array("not a database at all".utf8), Array(repeating: 7, count: 9_000)] {
       try folder.write(bytes, to: "users.sqlite")
-      guard case .damaged = refusal() else {
+      guard case .notAStore = refusal() else {
         Issue.record("\(String(describing: refusal()))")
         continue
       }
