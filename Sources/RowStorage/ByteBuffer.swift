@@ -12,6 +12,8 @@
 
   deinit { unsafe storage.deallocate() }
 
+  var capacity: Int { unsafe storage.count }
+
   package mutating func removeAll() { count = 0 }
 
   /// The bytes so far. The address holds until the next call that appends.

@@ -30,15 +30,16 @@ package struct RowPlace {
   /// Reads columns 0 to 2 of a block: position, count, generation.
   @inline(__always)
   init(_ statement: borrowing Statement, user: UserID) throws(StoreError) {
-    let position = try statement.integer(0, atLeast: 0, "block.position")
-    let count = try statement.integer(1, atLeast: 1, "block.count")
-    guard position <= Int64(RowStore.lengthLimit), count <= Int64(RowStore.rowCountLimit) else {
+    // Anything but integers here comes out as some number, and does not match the checksum.
+    let position = statement.integer(0)
+    let count = statement.integer(1)
+    guard 0...Int64(RowStore.lengthLimit) ~= position, 1...Int64(RowStore.rowCountLimit) ~= count else {
       throw .damaged("\(statement.path): user \(user), position \(position): a block of \(count) positions")
     }
     self.user = user
     self.position = Int(position)
     self.count = Int(count)
-    generation = try statement.integer(2, atLeast: 1, "block.generation")
+    generation = statement.integer(2)
   }
 }
 
@@ -50,14 +51,19 @@ struct FoundRows: ~Copyable {
     var cut: Range<Int>
     var bytes: Range<Int>
   }
+  /// A buffer that one long history has made larger than this is given back.
+  private static let keptByteCount = 1 << 20
   private var rows: [Row] = []
   private var buffer = ByteBuffer(capacity: 16_384)
   private var newest: RowPlace?
+  /// The generation that was looked up last.
+  private var known: Generation?
 
   mutating func removeAll() {
     rows.removeAll(keepingCapacity: true)
-    buffer.removeAll()
+    if buffer.capacity > Self.keptByteCount { buffer = ByteBuffer(capacity: 16_384) } else { buffer.removeAll() }
     newest = nil
+    known = nil
   }
 
   // MARK: Finding
@@ -146,33 +152,49 @@ struct FoundRows: ~Copyable {
 
   /// Checks that every copy is of the model's and long enough for the positions it claims: what is unpacked into is
   /// allocated after that.
-  func check(modelID: Int64, _ store: RowStore, _ session: ReadSession) throws(StoreError) {
-    for row in rows {
-      let generation = try store.generation(row.place.generation, session)
-      let place = "\(store.path): user \(row.place.user), position \(row.place.position)"
+  mutating func check(modelID: Int64, _ store: RowStore, _ session: ReadSession) throws(StoreError) {
+    for index in rows.indices {
+      let generation = try generation(rows[index].place.generation, store, session)
       guard generation.modelID == modelID else {
-        throw .damaged("\(place): a row of another model than its neighbours")
+        throw .damaged("\(name(of: index, store)): a row of another model than its neighbours")
       }
       let isLongEnough = unsafe generation.codec.canHold(
-        row.place.count, in: UnsafeRawBufferPointer(rebasing: buffer.bytes[row.bytes]))
-      guard isLongEnough else { throw .damaged("\(place): the payload is not that of \(row.place.count) positions") }
+        rows[index].place.count, in: UnsafeRawBufferPointer(rebasing: buffer.bytes[rows[index].bytes]))
+      guard isLongEnough else {
+        throw .damaged("\(name(of: index, store)): the payload is not that of \(rows[index].place.count) positions")
+      }
     }
   }
 
   /// Unpacks every copy: position p goes to place p + `offset` of `entries`.
   ///
   /// - Precondition: `check` found nothing.
-  func unpack(
+  mutating func unpack(
     into entries: inout Entries, at offset: Int, layers: Range<Int>? = nil, _ store: RowStore, _ session: ReadSession
   ) throws(StoreError) {
-    for row in rows {
-      let codec = try store.generation(row.place.generation, session).codec
-      let position = row.place.position
-      try unsafe codec.unpack(
-        UnsafeRawBufferPointer(rebasing: buffer.bytes[row.bytes]), count: row.place.count,
-        range: row.cut.lowerBound - position..<row.cut.upperBound - position,
-        wanted: layers ?? 0..<entries.layers.count, into: &entries, at: row.cut.lowerBound + offset,
-        place: "\(store.path): user \(row.place.user), position \(position)")
+    let layers = layers ?? 0..<entries.layers.count
+    for index in rows.indices {
+      let position = rows[index].place.position
+      let cut = rows[index].cut
+      try unsafe generation(rows[index].place.generation, store, session).codec.unpack(
+        UnsafeRawBufferPointer(rebasing: buffer.bytes[rows[index].bytes]), count: rows[index].place.count,
+        range: cut.lowerBound - position..<cut.upperBound - position, wanted: layers, into: &entries,
+        at: cut.lowerBound + offset, place: name(of: index, store))
     }
+  }
+
+  /// Neighbours are mostly of one generation: it is looked up once.
+  @inline(__always)
+  private mutating func generation(
+    _ id: Int64, _ store: RowStore, _ session: ReadSession
+  ) throws(StoreError) -> Generation {
+    if let known, known.id == id { return known }
+    let found = try store.generation(id, session)
+    known = found
+    return found
+  }
+
+  private func name(of index: Int, _ store: RowStore) -> String {
+    "\(store.path): user \(rows[index].place.user), position \(rows[index].place.position)"
   }
 }

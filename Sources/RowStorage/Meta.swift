@@ -42,7 +42,6 @@ package struct Meta: Equatable {
 
   /// Reads the row that `select` returns.
   static func read(_ statement: borrowing Statement) throws(StoreError) -> Meta {
-    defer { statement.reset() }
     guard try statement.step() else { throw .damaged("\(statement.path): the table meta has no row") }
     let meta = Meta(
       generation: try statement.integer(0, atLeast: 1, "meta.generation"),

@@ -6,9 +6,9 @@ internal import CacheTypes
 /// A connection that can read: meta, blocks, tail.
 final class ReadSession {
   let connection: Connection
-  private let begin: Statement
-  private let end: Statement
   private let meta: Statement
+  /// Scratch for the rows of one user.
+  var found = FoundRows()
   let blocksFromNewest: Statement
   let newestBlock: Statement
   let nextBlockUser: Statement
@@ -20,8 +20,6 @@ final class ReadSession {
     try connection.execute("PRAGMA cache_size = \(-cacheByteCount / 1_024)")
     // The first read of a connection is where the format is checked, before any statement is compiled against it.
     try Schema.verify(connection)
-    begin = try connection.prepare("BEGIN")
-    end = try connection.prepare("COMMIT")
     meta = try connection.prepare(Meta.select)
     blocksFromNewest = try connection.prepare(
       "SELECT position, count, generation, checksum, payload FROM block WHERE user = ?1 ORDER BY position DESC")
@@ -34,20 +32,22 @@ final class ReadSession {
       "SELECT seq, user, position, count, generation FROM tail WHERE seq >= ?1 AND seq < ?2 ORDER BY seq")
   }
 
-  /// Starts a read transaction; the snapshot is that of the returned counters.
+  /// Starts a read transaction; the snapshot is that of the returned counters. SQLite keeps a connection's snapshot for
+  /// as long as any statement stands on a row, so the one that read the counters stays there until `endReading`: BEGIN
+  /// and COMMIT would be two more statements in every read.
   func beginReading() throws(StoreError) -> Meta {
-    try begin.run()
-    do { return try Meta.read(meta) } catch {
+    do throws(StoreError) { return try Meta.read(meta) } catch {
       endReading()
       throw error
     }
   }
 
-  func readMeta() throws(StoreError) -> Meta { try Meta.read(meta) }
+  /// Ends the read transaction; every other statement must have been reset.
+  func endReading() { meta.reset() }
 
-  func endReading() {
-    // Ending a transaction that only read cannot fail in a way that matters: there is nothing to lose.
-    if connection.isInTransaction { try? end.run() }
+  func readMeta() throws(StoreError) -> Meta {
+    defer { meta.reset() }
+    return try Meta.read(meta)
   }
 
   /// Every tail row with `first <= seq < limit`, without its payload.

@@ -34,7 +34,6 @@ package struct Snapshot: ~Copyable {
   /// An index of the tail as of this very snapshot, for long scans; otherwise the store's shared one is used, and a
   /// read that finds it ahead moves on to a newer snapshot.
   private var ownOverlay: Overlay?
-  private var found = FoundRows()
 
   fileprivate init(store: RowStore, session: ReadSession, meta: Meta) {
     self.store = store
@@ -100,7 +99,7 @@ package struct Snapshot: ~Copyable {
     // A statement that still runs would hold on to the snapshot beyond its end.
     defer { session.blocksFromNewest.reset() }
     while true {
-      let block = try found.startCollecting(user, session)
+      let block = try session.found.startCollecting(user, session)
       guard let tail = try tailRows(of: user, endingBeyond: block?.end ?? 0) else { continue }
       guard let generation = tail.last.map({ Int64($0.generation) }) ?? block?.generation else {
         throw .unknownUser(user)
@@ -109,13 +108,13 @@ package struct Snapshot: ~Copyable {
       guard known.modelID == store.modelID else { throw .staleUser(user) }
       let length = tail.last?.end ?? block!.end
       let positions = wanted.clamped(to: length)
-      try found.collect(positions, tail, session)
-      try found.check(modelID: store.modelID, store, session)
+      try session.found.collect(positions, tail, session)
+      try session.found.check(modelID: store.modelID, store, session)
       let columns = keepsColumns ? known.layout.columns : []
       var entries = Entries(
         zeroed: store.model.shape, layers: layers, count: positions.count, keepsItems: columns.contains(.items),
         keepsTimestamps: columns.contains(.timestamps))
-      try found.unpack(into: &entries, at: -positions.lowerBound, layers: layers, store, session)
+      try session.found.unpack(into: &entries, at: -positions.lowerBound, layers: layers, store, session)
       return UserRows(length: length, positions: positions, entries: entries)
     }
   }
