@@ -25,7 +25,9 @@ struct CaseTests {
     }
     /// The layers that have a file of this name.
     func layers(_ file: String) -> [Int] {
-      (0..<8).filter { FileManager.default.fileExists(atPath: path("\(file.replacing("*", with: "\($0)")).safetensors")) }
+      (0..<8).filter {
+        FileManager.default.fileExists(atPath: path("\(file.replacing("*", with: "\($0)")).safetensors"))
+      }
     }
 
     /// A store that holds the history, appended in the order of arrival by so many positions at a time.
@@ -64,7 +66,7 @@ struct CaseTests {
           let full = try store.reconstruct(user: user, layer: layer)
           let side = tensor.name.hasPrefix("key.") ? full.keys : full.values
           #expect(full.positions == 0..<tensor.shape[0])
-          #expect(try difference(side, #require(try expected.floats(tensor.name))) == nil, "layer \(layer), \(tensor.name)")
+          expectSame(try difference(side, #require(try expected.floats(tensor.name))), "layer \(layer), \(tensor.name)")
           seen += 1
         }
         if isKeyOnly(expected) { #expect(try store.reconstruct(user: anyUser(expected), layer: layer).valueWidth == 0) }
@@ -74,7 +76,9 @@ struct CaseTests {
   }
 
   /// Whether a layer has keys alone.
-  private func isKeyOnly(_ expected: SafetensorsFile) -> Bool { expected.tensors.allSatisfy { $0.name.hasPrefix("key.") } }
+  private func isKeyOnly(_ expected: SafetensorsFile) -> Bool {
+    expected.tensors.allSatisfy { $0.name.hasPrefix("key.") }
+  }
   private func anyUser(_ expected: SafetensorsFile) throws -> UserID {
     try #require(UserID(String(expected.tensors[0].name.dropFirst("key.".count))))
   }
@@ -104,7 +108,7 @@ struct CaseTests {
         let responses = try store.attend(requests, layer: layer, .softmax(window: window))
         #expect(responses.allSatisfy { $0.error == nil })
         let output = responses.flatMap(\.output)
-        #expect(difference(output, expected.map(Double.init), within: 1e-5) == nil, "layer \(layer)")
+        expectSame(difference(output, expected.map(Double.init), within: 1e-5), "layer \(layer)")
       }
     }
   }

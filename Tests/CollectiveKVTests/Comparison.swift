@@ -2,6 +2,14 @@
 /// the test's message, or `nil`.
 
 import CollectiveKV
+import Testing
+
+/// Records a difference, should there be one, as the test's issue.
+func expectSame(
+  _ difference: String?, _ place: @autoclosure () -> String = "", sourceLocation: SourceLocation = #_sourceLocation
+) {
+  if let difference { Issue.record("\(place()): \(difference)", sourceLocation: sourceLocation) }
+}
 
 /// The first number whose bits differ.
 func difference(_ seen: [Float], _ expected: [Float]) -> String? {

@@ -65,6 +65,18 @@ struct TestModel: Sendable {
   }
 }
 
+extension TestModel: CustomStringConvertible {
+  /// A few words: a failing test prints its arguments.
+  var description: String {
+    let layers = shape.layers.map { layer in
+      [layer.key, layer.value].compactMap { $0 }.map { part in
+        "\(part.userWidth)\(part.isAdditive ? "*" : "+")\(part.poolWidth)x\(part.poolRows)\(part.hasRouter ? "" : "i")"
+      }.joined(separator: " ")
+    }
+    return "[\(layers.joined(separator: ", "))]"
+  }
+}
+
 // MARK: - Kinds
 
 extension TestModel {
