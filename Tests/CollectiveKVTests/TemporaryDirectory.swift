@@ -32,8 +32,8 @@ final class TemporaryDirectory: Sendable {
   func makeStore(
     _ model: TestModel, _ options: CreateOptions = .init(durability: .normal), named name: String = "shop.ckv"
   ) throws -> CacheStore {
-    let modelFile = file("model.safetensors")
-    if try !FileSystem.exists(modelFile) { try model.write(to: modelFile) }
+    let modelFile = file("model-\(name).safetensors")
+    try model.write(to: modelFile)
     return try CacheStore.create(at: file(name), model: modelFile, options: options)
   }
 }
