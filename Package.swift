@@ -72,7 +72,7 @@ let package = Package(
     tests("PageVFSTests", ["CPageVFS", "CSQLite"]),
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
-    tests("CollectiveKVTests", ["CollectiveKV"], exclude: ["Cases"]),
+    tests("CollectiveKVTests", ["CollectiveKV", "PoolStorage", "CSQLite"], exclude: ["Cases"]),
     tests(
       "CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CSQLite", "CZlib"],
       exclude: ["Snapshots"]),

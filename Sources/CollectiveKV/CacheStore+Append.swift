@@ -122,8 +122,8 @@ extension CacheStore {
     if parts.count == 1 { return (parts[0], counts) }
     let total = counts.reduce(0, +)
     var merged = Entries(
-      zeroed: model.shape, count: total, keepsItems: total > 0 && parts.allSatisfy { $0.items != nil || $0.count == 0 },
-      keepsTimestamps: total > 0 && parts.allSatisfy { $0.timestamps != nil || $0.count == 0 })
+      zeroed: model.shape, count: total, keepsItems: parts.allSatisfy { $0.items != nil || $0.count == 0 },
+      keepsTimestamps: parts.allSatisfy { $0.timestamps != nil || $0.count == 0 })
     var place = 0
     for part in parts {
       merged.replace(from: place, with: part, 0..<part.count)
@@ -141,7 +141,11 @@ extension CacheStore {
     for (request, count) in zip(requests, counts) {
       switch request.source {
       case .embeddings(let values), .sharedEmbeddings(let values): embeddings += values
-      case .itemEmbeddings(let ids): if request.items == nil { items += ids }
+      case .itemEmbeddings(let ids):
+        guard request.items == nil || request.items == ids else {
+          throw .invalidInput("user \(request.user): the items differ from those whose embeddings are asked for")
+        }
+        if request.items == nil { items += ids }
       case .entries: break
       }
       try Self.gather(request.items, count, into: &items, "items", request.user)
@@ -155,7 +159,7 @@ extension CacheStore {
         throw .invalidInput("\(items.count) items for \(count) positions")
       }
       entries = try encoder().encode(
-        embeddings: embeddings, count: count, isPerLayer: isPerLayer, items: items.isEmpty ? nil : items)
+        embeddings: embeddings, count: count, isPerLayer: isPerLayer, items: items.isEmpty && count > 0 ? nil : items)
     case .itemEmbeddings: entries = try encoder().encode(items: items)
     case .entries: entries = try gatherEntries(requests, count)
     }
@@ -177,8 +181,8 @@ extension CacheStore {
 
   private func gatherEntries(_ requests: ArraySlice<AppendRequest>, _ count: Int) throws(StoreError) -> Entries {
     let parts: [Entries] = requests.compactMap { if case .entries(let entries) = $0.source { entries } else { nil } }
-    if parts.count == 1 { return parts[0] }
     for part in parts { try part.validateCounts(against: model.shape) }
+    if parts.count == 1 { return parts[0] }
     var merged = Entries(
       zeroed: model.shape, count: count, keepsItems: parts.allSatisfy { $0.items != nil },
       keepsTimestamps: parts.allSatisfy { $0.timestamps != nil })

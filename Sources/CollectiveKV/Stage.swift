@@ -39,7 +39,13 @@ public final class Stage {
       throw .invalidInput("\(users.count) users, \(counts.count) counts, \(expecting?.count ?? users.count) positions")
     }
     guard Set(users).count == users.count else { throw .invalidInput("a user is twice in one stage") }
-    guard counts.allSatisfy({ $0 >= 0 }) else { throw .invalidInput("a negative count of new positions") }
+    var room = RowStore.lengthLimit
+    for (user, count) in zip(users, counts) {
+      guard count >= 0, count <= room else {
+        throw .invalidInput("user \(user): \(count) new positions; a stage holds \(RowStore.lengthLimit) at most")
+      }
+      room -= count
+    }
     self.store = store
     self.users = users
     self.counts = counts
