@@ -62,7 +62,7 @@ let package = Package(
     .executableTarget(
       name: "CKVDBCommand",
       dependencies: [
-        "CollectiveKV", "CZlib",
+        "CollectiveKV", "PoolStorage", "CacheTypes", "CZlib",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -73,7 +73,7 @@ let package = Package(
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
     tests("CollectiveKVTests", ["CollectiveKV"], exclude: ["Cases"]),
-    tests("CommandTests", ["CollectiveKV", "CKVDBCommand"]),
+    tests("CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CZlib"]),
     tests("TidyTests"),
   ]
 )

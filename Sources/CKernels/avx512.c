@@ -1,5 +1,5 @@
-/* The kernels on AVX-512 (x86-64-v4: F, BW, CD, DQ, VL). Same bits as serial.c, by the same order of operations: one
- * vector holds the CKV_LANES lanes or one panel's outputs. Tails are masked; nothing past a span is touched. */
+/* The kernels over pool rows and of attention on AVX-512 (x86-64-v4: F, BW, CD, DQ, VL). Same bits as serial.c, by the
+ * same order of operations: one vector holds the CKV_LANES lanes. Tails are masked; nothing past a span is touched. */
 
 #include "levels.h"
 
@@ -10,9 +10,7 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi2,popcnt")))
 #define INLINE static inline __attribute__((always_inline)) AVX512
-#define UNROLL _Pragma("clang loop unroll(full)")
 
 /* Lanes below `count`, all of them from 16 on. */
 INLINE __mmask16 mask_below(size_t count) { return count >= 16 ? 0xFFFF : (__mmask16)((1u << count) - 1); }
@@ -94,7 +92,8 @@ INLINE void column_sums(const unsigned char *matrix, size_t stride, const uint32
     const size_t start = row_of(rows, i) * stride + column;
     const __m512 weight = _mm512_set1_ps(weights[i]);
     UNROLL for (int v = 0; v < vectors; v++)
-      even[v] = _mm512_fmadd_ps(weight, load(matrix, start + v * 16, v == vectors - 1 ? mask : 0xFFFF, format), even[v]);
+      even[v] = _mm512_fmadd_ps(weight, load(matrix, start + v * 16, v == vectors - 1 ? mask : 0xFFFF, format),
+                                even[v]);
     if (i + 1 == count) break;
     const size_t next = row_of(rows, i + 1) * stride + column;
     const __m512 second = _mm512_set1_ps(weights[i + 1]);
@@ -153,131 +152,6 @@ ROW_KERNELS(f32, CKV_F32)
 ROW_KERNELS(f16, CKV_F16)
 ROW_KERNELS(bf16, CKV_BF16)
 
-/* --- encoder --- */
-
-/* Rows of one block: 14 x 2 sums, 2 weights and a broadcast fill 31 of the 32 registers. */
-#define BLOCK 14
-/* Rows that a group of panels meets while it is in the first-level cache. */
-#define CHUNK (4 * BLOCK)
-
-/* sums[p][r] of `row_count` rows and `panel_count` neighbouring panels, biases added. */
-INLINE void block_sums(const float *rows, size_t row_stride, const int row_count, size_t width, const float *panels,
-                       const float *bias, const int panel_count, __m512 sums[8][BLOCK]) {
-  UNROLL for (int p = 0; p < panel_count; p++)
-    UNROLL for (int r = 0; r < row_count; r++) sums[p][r] = _mm512_setzero_ps();
-  for (size_t k = 0; k < width; k++) {
-    __m512 weights[8];
-    UNROLL for (int p = 0; p < panel_count; p++)
-      weights[p] = _mm512_load_ps(panels + (p * width + k) * CKV_PANEL);
-    UNROLL for (int r = 0; r < row_count; r++) {
-      const __m512 input = _mm512_set1_ps(rows[r * row_stride + k]);
-      UNROLL for (int p = 0; p < panel_count; p++) sums[p][r] = _mm512_fmadd_ps(input, weights[p], sums[p][r]);
-    }
-  }
-  UNROLL for (int p = 0; p < panel_count; p++) {
-    const __m512 b = _mm512_load_ps(bias + p * CKV_PANEL);
-    UNROLL for (int r = 0; r < row_count; r++) sums[p][r] = _mm512_add_ps(sums[p][r], b);
-  }
-}
-
-/* Each row's greatest sum so far and its output, lane by lane. */
-struct best {
-  __m512 sum[CHUNK];
-  __m512i output[CHUNK];
-};
-
-INLINE void route_block(const float *rows, size_t row_stride, const int row_count, size_t width, const float *panels,
-                        const float *bias, const int panel_count, size_t first_output, struct best *best,
-                        size_t first_row) {
-  __m512 sums[8][BLOCK];
-  block_sums(rows + first_row * row_stride, row_stride, row_count, width, panels, bias, panel_count, sums);
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  UNROLL for (int p = 0; p < panel_count; p++) {
-    const __m512i output = _mm512_add_epi32(_mm512_set1_epi32((int)(first_output + p * CKV_PANEL)), lane);
-    UNROLL for (int r = 0; r < row_count; r++) {
-      const __mmask16 wins = _mm512_cmp_ps_mask(sums[p][r], best->sum[first_row + r], _CMP_GT_OQ);
-      _mm512_mask_store_ps(&best->sum[first_row + r], wins, sums[p][r]);
-      _mm512_mask_store_epi32(&best->output[first_row + r], wins, output);
-    }
-  }
-}
-
-/* One group of panels against every row of a chunk. Few rows take several panels at once, so that enough sums are under way. */
-INLINE void route_panels(const float *rows, size_t row_stride, size_t row_count, size_t width, const float *panels,
-                         const float *bias, const int panel_count, size_t first_output, struct best *best) {
-  size_t r = 0;
-  for (; r + BLOCK <= row_count; r += BLOCK)
-    route_block(rows, row_stride, BLOCK, width, panels, bias, panel_count, first_output, best, r);
-  switch (row_count - r) {
-#define CASE(rest)                                                                                            \
-  case rest:                                                                                                  \
-    route_block(rows, row_stride, rest, width, panels, bias, panel_count, first_output, best, r);             \
-    break;
-    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13)
-#undef CASE
-  }
-}
-
-AVX512 static void ckv_route_f32_avx512(const float *rows, size_t row_stride, size_t row_count, size_t width,
-                                        const float *panels, const float *bias, size_t outputs, uint32_t *indices) {
-  const size_t panel_count = (outputs + CKV_PANEL - 1) / CKV_PANEL;
-  struct best best;
-  for (size_t first = 0; first < row_count; first += CHUNK) {
-    const float *chunk = rows + first * row_stride;
-    const size_t count = row_count - first < CHUNK ? row_count - first : CHUNK;
-    for (size_t r = 0; r < count; r++) {
-      best.sum[r] = _mm512_set1_ps(-INFINITY);
-      best.output[r] = _mm512_setzero_si512();
-    }
-    size_t p = 0;
-    if (count <= 2)
-      for (; p + 8 <= panel_count; p += 8) {
-        const float *group = panels + p * width * CKV_PANEL, *b = bias + p * CKV_PANEL;
-        const size_t output = p * CKV_PANEL;
-        if (count == 1) route_block(chunk, row_stride, 1, width, group, b, 8, output, &best, 0);
-        if (count == 2) route_block(chunk, row_stride, 2, width, group, b, 8, output, &best, 0);
-      }
-    for (; p + 2 <= panel_count; p += 2)
-      route_panels(chunk, row_stride, count, width, panels + p * width * CKV_PANEL, bias + p * CKV_PANEL, 2,
-                   p * CKV_PANEL, &best);
-    for (; p < panel_count; p++)
-      for (size_t r = 0; r < count; r++)
-        route_block(chunk, row_stride, 1, width, panels + p * width * CKV_PANEL, bias + p * CKV_PANEL, 1,
-                    p * CKV_PANEL, &best, r);
-    for (size_t r = 0; r < count; r++) {
-      const __m512 greatest = _mm512_set1_ps(_mm512_reduce_max_ps(best.sum[r]));
-      const __mmask16 wins = _mm512_cmp_ps_mask(best.sum[r], greatest, _CMP_EQ_OQ);
-      indices[first + r] = _mm512_mask_reduce_min_epu32(wins, best.output[r]);
-    }
-  }
-}
-
-INLINE void project_block(const float *rows, size_t row_stride, const int row_count, size_t width, const float *panel,
-                          const float *bias, size_t outputs, float *columns, size_t column_stride) {
-  __m512 sums[8][BLOCK];
-  block_sums(rows, row_stride, row_count, width, panel, bias, 1, sums);
-  UNROLL for (int r = 0; r < row_count; r++) {
-    float lanes[CKV_PANEL];
-    _mm512_storeu_ps(lanes, sums[0][r]);
-    for (size_t o = 0; o < outputs; o++) columns[o * column_stride + r] = lanes[o];
-  }
-}
-
-AVX512 static void ckv_project_f32_avx512(const float *rows, size_t row_stride, size_t row_count, size_t width,
-                                          const float *panels, const float *bias, size_t outputs, float *columns,
-                                          size_t column_stride) {
-  for (size_t first = 0; first < outputs; first += CKV_PANEL) {
-    const float *panel = panels + first * width, *b = bias + first;
-    const size_t count = outputs - first < CKV_PANEL ? outputs - first : CKV_PANEL;
-    float *target = columns + first * column_stride;
-    size_t r = 0;
-    for (; r + 8 <= row_count; r += 8)
-      project_block(rows + r * row_stride, row_stride, 8, width, panel, b, count, target + r, column_stride);
-    for (; r < row_count; r++)
-      project_block(rows + r * row_stride, row_stride, 1, width, panel, b, count, target + r, column_stride);
-  }
-}
-
 /* --- attention --- */
 
 AVX512 static float ckv_scores_f32_avx512(const float *table, const uint32_t *indices, const float *columns,
@@ -287,8 +161,8 @@ AVX512 static float ckv_scores_f32_avx512(const float *table, const uint32_t *in
   __m512 greatest = lowest;
   for (size_t i = 0; i < count; i += 16) {
     const __mmask16 mask = mask_below(count - i);
-    __m512 score = table ? _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask, _mm512_maskz_loadu_epi32(mask, indices + i),
-                                                    table, 4)
+    __m512 score = table ? _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask,
+                                                    _mm512_maskz_loadu_epi32(mask, indices + i), table, 4)
                          : _mm512_maskz_loadu_ps(mask, scores + i);
     for (size_t d = 0; d < dimensions; d++)
       score = _mm512_fmadd_ps(_mm512_set1_ps(coefficients[d]),
@@ -343,7 +217,8 @@ AVX512 static float ckv_dot_f32_avx512(const float *a, const float *b, size_t co
     UNROLL for (int g = 0; g < 4; g++) {
       const size_t start = i + (size_t)g * 16;
       const __mmask16 mask = start < count ? mask_below(count - start) : 0;
-      groups[g] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + start), _mm512_maskz_loadu_ps(mask, b + start), groups[g]);
+      groups[g] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + start), _mm512_maskz_loadu_ps(mask, b + start),
+                                  groups[g]);
     }
   return sum_of_lanes(_mm512_add_ps(_mm512_add_ps(groups[0], groups[1]), _mm512_add_ps(groups[2], groups[3])));
 }

@@ -11,6 +11,24 @@ extern const struct ckv_kernels ckv_kernels_avx2;
 extern const struct ckv_kernels ckv_kernels_avx512;
 #endif
 
+#if defined(__x86_64__)
+/* What each level may use; every function of a level's files carries its attribute, the build none. */
+#define AVX2 __attribute__((target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma,f16c,bmi2,popcnt")))
+#endif
+#define UNROLL _Pragma("clang loop unroll(full)")
+
+/* The encoder's kernels have files of their own. */
+#define ENCODER_KERNELS(level)                                                                                      \
+  void ckv_project_f32_##level(const float *rows, size_t row_stride, size_t row_count, size_t width,                \
+                               const float *panels, const float *bias, size_t outputs, float *columns,              \
+                               size_t column_stride);                                                               \
+  void ckv_route_f32_##level(const float *rows, size_t row_stride, size_t row_count, size_t width,                  \
+                             const float *panels, const float *bias, size_t outputs, uint32_t *indices);
+ENCODER_KERNELS(avx2)
+ENCODER_KERNELS(avx512)
+#undef ENCODER_KERNELS
+
 /* How a matrix's elements are kept. Level files pass it as a constant into inlined functions. */
 enum ckv_format { CKV_F32, CKV_F16, CKV_BF16 };
 

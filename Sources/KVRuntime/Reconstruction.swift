@@ -72,7 +72,8 @@ extension LayerEntries {
     Self.requireIndices(keyIndices, below: shape.key.poolRows)
     if let value = shape.value {
       Self.requireIndices(valueIndices, below: value.poolRows)
-      precondition(value.hasRouter || value.poolRows >= shape.key.poolRows, "a shared router needs pools of equal length")
+      precondition(
+        value.hasRouter || value.poolRows >= shape.key.poolRows, "a shared router needs pools of equal length")
     }
   }
 

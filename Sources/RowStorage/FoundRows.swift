@@ -1,6 +1,6 @@
-/// One user's rows on their way from SQLite to the codec: found, checked for gaps and for their checksums, copied, unpacked.
-/// Readers, folds and migrations all go through here. The copies are needed because SQLite's bytes last only until the next
-/// step, and because a length that a file claims must not be believed before the rows are there.
+/// One user's rows on their way from SQLite to the codec: found, checked for gaps and for their checksums, copied,
+/// unpacked. Readers, folds and migrations all go through here. The copies are needed because SQLite's bytes last only
+/// until the next step, and because a length that a file claims must not be believed before the rows are there.
 
 package import CacheTypes
 

@@ -35,7 +35,8 @@ package struct Meta: Equatable {
   static let select =
     "SELECT generation, next_seq, folded_seq, erase_epoch, erase_pending, positions FROM meta WHERE id = 1"
   static let update = """
-    UPDATE meta SET generation = ?1, next_seq = ?2, folded_seq = ?3, erase_epoch = ?4, erase_pending = ?5, positions = ?6
+    UPDATE meta SET generation = ?1, next_seq = ?2, folded_seq = ?3, erase_epoch = ?4, erase_pending = ?5,
+      positions = ?6
     WHERE id = 1
     """
 

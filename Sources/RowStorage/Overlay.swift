@@ -13,8 +13,9 @@ package struct TailRow {
   package var seq: Int64
   /// 0: the user's history up to `position` went straight to blocks.
   package var count: UInt32
-  /// The row of the same user before this one, as a place in `Overlay.rows`.
-  fileprivate(set) var previous: UInt32 = Overlay.none
+  /// The row of the same user before this one, as a place in the queue:
+  /// `Overlay.none`, or one that may have been dropped.
+  var previous: UInt32 = Overlay.none
 
   package init(seq: Int64, user: UserID, position: UInt32, count: UInt32, generation: UInt16) {
     self.user = user
@@ -29,24 +30,24 @@ package struct TailRow {
 
 /// Owns the index. Rows stay in order of `seq`; each user's rows are chained from the newest back.
 package struct Overlay: ~Copyable {
-  fileprivate static let none = UInt32.max
+  static let none = UInt32.max
 
   /// The first sequence number that has not been looked at.
   package private(set) var nextSeq: Int64 = 1
   package private(set) var foldedSeq: Int64 = 0
   package private(set) var eraseEpoch: Int64 = 0
 
-  /// Dropped rows at the front stay until they are a quarter of the live ones.
-  private var rows: ContiguousArray<TailRow> = []
-  private var head = 0
+  private var rows = TailRowQueue()
+  /// Rows dropped since the table was made: it may still point at them.
+  private var droppedCount = 0
   /// Open addressing: places in `rows` of users' newest rows; at most half full.
   private var table: ContiguousArray<UInt32> = ContiguousArray(repeating: Overlay.none, count: 64)
   private var used = 0
 
   package init() {}
 
-  package var count: Int { rows.count - head }
-  package var newestSeq: Int64? { head < rows.count ? rows[rows.count - 1].seq : nil }
+  package var count: Int { rows.count }
+  package var newestSeq: Int64? { rows.last?.seq }
 
   /// What a snapshot is to this index.
   package enum Age { case older, current, newer }
@@ -60,8 +61,8 @@ package struct Overlay: ~Copyable {
   /// Brings the index up to a snapshot that is not older than it. Rows that were folded are handed to `dropped`.
   ///
   /// - Parameter scan: calls its argument with every tail row from a sequence number on, in order.
-  /// - Returns: whether lengths that were learnt from elsewhere may be wrong now: rows were erased, or came and were folded
-  ///   before this index saw them.
+  /// - Returns: whether lengths that were learnt from elsewhere may be wrong now: rows were erased, or came and were
+  ///   folded before this index saw them.
   package mutating func advance(
     to meta: Meta, dropped: (TailRow) -> Void,
     scan: (Int64, (TailRow) throws(StoreError) -> Void) throws(StoreError) -> Void
@@ -93,15 +94,15 @@ package struct Overlay: ~Copyable {
   /// The user's newest row.
   package func newest(of user: UserID) -> TailRow? {
     let place = table[slot(of: user)]
-    return place != Self.none && Int(place) >= head ? rows[Int(place)] : nil
+    return rows.contains(place) ? rows[place] : nil
   }
 
   /// The user's rows with `seq < limit` that end beyond `position`, oldest first; markers of straight runs too.
   package func rows(of user: UserID, below limit: Int64, endingBeyond position: Int) -> [TailRow] {
     var found: [TailRow] = []
     var place = table[slot(of: user)]
-    while place != Self.none, Int(place) >= head {
-      let row = rows[Int(place)]
+    while rows.contains(place) {
+      let row = rows[place]
       if row.seq < limit {
         if row.end <= position { break }
         found.append(row)
@@ -115,13 +116,11 @@ package struct Overlay: ~Copyable {
   /// Users with rows up to a number, in the order of the store's rows.
   package func users(through seq: Int64 = .max) -> [UserID] {
     var users: [UserID] = []
-    for newest in table where newest != Self.none && Int(newest) >= head {
+    for newest in table where rows.contains(newest) {
       // The user's oldest row tells whether any is old enough: chains run from the newest back.
       var place = newest
-      while rows[Int(place)].seq > seq, rows[Int(place)].previous != Self.none, Int(rows[Int(place)].previous) >= head {
-        place = rows[Int(place)].previous
-      }
-      if rows[Int(place)].seq <= seq { users.append(rows[Int(place)].user) }
+      while rows[place].seq > seq, rows.contains(rows[place].previous) { place = rows[place].previous }
+      if rows[place].seq <= seq { users.append(rows[place].user) }
     }
     return UserID.sorted(users)
   }
@@ -133,26 +132,26 @@ package struct Overlay: ~Copyable {
     let slot = slot(of: row.user)
     var row = row
     if table[slot] == Self.none { used += 1 } else { row.previous = table[slot] }
-    table[slot] = UInt32(rows.count)
-    rows.append(row)
+    table[slot] = rows.append(row)
   }
 
   private mutating func drop(through seq: Int64, _ dropped: (TailRow) -> Void) {
-    while head < rows.count, rows[head].seq <= seq {
-      dropped(rows[head])
-      head += 1
+    while let oldest = rows.first, oldest.seq <= seq {
+      dropped(oldest)
+      rows.removeFirst()
+      droppedCount += 1
     }
     foldedSeq = seq
-    if head * 4 > rows.count, head > 1_024 || head == rows.count { rebuild() }
+    // The places of dropped rows must be gone from the table before they are given out again.
+    if droppedCount > max(1_024, rows.count / 4) || rows.count == 0 { rebuild() }
   }
 
-  /// Forgets dropped rows, and gives the table room for twice the users. Rows move in place: no second copy is made.
+  /// Makes the table anew from the rows, with room for twice the users.
   private mutating func rebuild() {
-    let users = table.reduce(0) { $0 + ($1 != Self.none && Int($1) >= head ? 1 : 0) }
-    let dropped = UInt32(head)
-    rows.removeSubrange(0..<head)
-    head = 0
+    let users = table.reduce(0) { $0 + (rows.contains($1) ? 1 : 0) }
+    rows.renumber()
     used = 0
+    droppedCount = 0
     var size = 64
     while size < (users + 1) * 4 { size *= 2 }
     if size == table.count {
@@ -160,52 +159,20 @@ package struct Overlay: ~Copyable {
     } else {
       table = ContiguousArray(repeating: Self.none, count: size)
     }
-    for place in rows.indices {
-      let previous = rows[place].previous
-      rows[place].previous = previous == Self.none || previous < dropped ? Self.none : previous - dropped
+    for place in rows.places {
       let slot = slot(of: rows[place].user)
       if table[slot] == Self.none { used += 1 }
-      table[slot] = UInt32(place)
+      table[slot] = place
     }
   }
 
-  /// Where the user's newest row is entered, or would be.
+  /// Where the user's newest row is entered, or would be. Users whose rows were all dropped do not count.
   private func slot(of user: UserID) -> Int {
     let mask = table.count - 1
     var slot = user.hashValue & mask
-    while table[slot] != Self.none, rows[Int(table[slot])].user != user { slot = (slot + 1) & mask }
-    return slot
-  }
-}
-
-/// Lengths of users whose rows are all in blocks: the most recently used ones, a bounded number.
-package struct LengthCache: ~Copyable {
-  package static let capacity = 1 << 15
-  private var young: [UserID: UInt32] = [:]
-  private var old: [UserID: UInt32] = [:]
-
-  package init() {}
-
-  /// Lengths that are remembered: at most twice the capacity.
-  package var count: Int { young.count + old.count }
-
-  package mutating func length(of user: UserID) -> Int? {
-    if let length = young[user] { return Int(length) }
-    guard let length = old[user] else { return nil }
-    set(Int(length), for: user)
-    return Int(length)
-  }
-
-  package mutating func set(_ length: Int, for user: UserID) {
-    if young.count >= Self.capacity {
-      old = young
-      young = [:]
+    while table[slot] != Self.none, !rows.contains(table[slot]) || rows[table[slot]].user != user {
+      slot = (slot + 1) & mask
     }
-    young[user] = UInt32(length)
-  }
-
-  package mutating func removeAll() {
-    young = [:]
-    old = [:]
+    return slot
   }
 }

@@ -1,5 +1,5 @@
-/// Eight-bit user parts: per dimension and row an f16 scale and an f16 offset, then one signed step per position.
-/// A number comes back within half a step, `scale / 2`, and a step is at most 1/254 of the row's span, rounded up to the
+/// Eight-bit user parts: per dimension and row an f16 scale and an f16 offset, then one signed step per position. A
+/// number comes back within half a step, `scale / 2`, and a step is at most 1/254 of the row's span, rounded up to the
 /// next f16, plus what rounding the offset to f16 costs.
 
 package import CacheTypes

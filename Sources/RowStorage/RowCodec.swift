@@ -191,7 +191,8 @@ package struct RowCodec: Sendable {
           guard !range.isEmpty else { continue }
           let kernels = unsafe element == .f16 ? active.pointee.f16 : active.pointee.bf16
           unsafe kernels.widen_rows(
-            source.baseAddress! + range.lowerBound * 2, range.count, nil, 1, range.count, target.baseAddress!, range.count)
+            source.baseAddress! + range.lowerBound * 2, range.count, nil, 1, range.count, target.baseAddress!,
+            range.count)
         case .i8:
           unsafe Quantiser.unpack(source, range, into: target)
         }

@@ -1,6 +1,6 @@
-/// Append, top-down: a ticket joins the queue; the leader opens one transaction for all tickets that wait, looks up each
-/// user's length, writes one tail row per run (or blocks, where a run is as long as a block), commits, and lets the
-/// overlay know. Whatever is wrong with one ticket is found before any of its rows is written.
+/// Append, top-down: a ticket joins the queue; the leader opens one transaction for all tickets that wait, looks up
+/// each user's length, writes one tail row per run (or blocks, where a run is as long as a block), commits, and lets
+/// the overlay know. Whatever is wrong with one ticket is found before any of its rows is written.
 
 package import CacheTypes
 

@@ -1,11 +1,11 @@
-/// Growing a user's blocks: the open last block, tail rows and new entries are put together and written as full blocks and
-/// at most one open one. Fold, straight runs and vacuum all go through here.
+/// Growing a user's blocks: the open last block, tail rows and new entries are put together and written as full blocks
+/// and at most one open one. Fold, straight runs and vacuum all go through here.
 
 internal import CacheTypes
 
 extension RowStore {
-  /// Writes tail rows and, after them, new entries to a user's blocks. Positions that blocks hold already are skipped, so
-  /// doing it twice is the same as doing it once.
+  /// Writes tail rows and, after them, new entries to a user's blocks. Positions that blocks hold already are skipped,
+  /// so doing it twice is the same as doing it once.
   ///
   /// - Parameters:
   ///   - tail: the user's tail rows in order.

@@ -1,10 +1,11 @@
-/// Making a database: pragmas that can only be set while it is empty, then tables, model and counters in one transaction.
+/// Making a database: pragmas that can only be set while it is empty, then tables, model and counters in one
+/// transaction.
 
 package import CacheTypes
 
 extension RowStore {
-  /// Makes the database of a new store; nothing is left open. The file must exist, empty and private to its owner: SQLite
-  /// gives its log the same permissions.
+  /// Makes the database of a new store; nothing is left open. The file must exist, empty and private to its owner:
+  /// SQLite gives its log the same permissions.
   package static func create(
     path: String, storeID: [UInt8], model: ModelRecord, element: ElementType, columns: KeptColumns, pageByteCount: Int
   ) throws(StoreError) {

@@ -1,5 +1,5 @@
-/// Deleting a user: its rows go in one commit, and the log that still holds them is emptied at once if nobody's snapshot
-/// needs it. Otherwise a flag in the database remembers, and the next opportunity finishes it.
+/// Deleting a user: its rows go in one commit, and the log that still holds them is emptied at once if nobody's
+/// snapshot needs it. Otherwise a flag in the database remembers, and the next opportunity finishes it.
 
 package import CacheTypes
 

@@ -1,10 +1,10 @@
-/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass reads the tail's payloads in one
-/// sweep, copies them to blocks user by user, then deletes the rows range by range while `folded_seq` moves up; every step
-/// is a short transaction. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold already, and
-/// a row is deleted only after the commit that copied it.
+/// Folding: the tail's rows, in order of arrival, become blocks, in order of users. A pass reads the tail's payloads in
+/// one sweep, copies them to blocks user by user, then deletes the rows range by range while `folded_seq` moves up;
+/// every step is a short transaction. A kill anywhere loses nothing and repeats nothing: copying skips what blocks hold
+/// already, and a row is deleted only after the commit that copied it.
 ///
-/// None of this waits for the disk. A tail row is on disk since its append; the log keeps the order of commits, so a loss
-/// of power that takes the blocks takes the deletion as well.
+/// None of this waits for the disk. A tail row is on disk since its append; the log keeps the order of commits, so a
+/// loss of power that takes the blocks takes the deletion as well.
 
 package import CacheTypes
 
@@ -26,7 +26,7 @@ struct FoldPass {
 
 extension RowStore {
   /// Users of one slice. A slice holds the write lock for a few milliseconds.
-  static let foldSliceUserCount = 256
+  static let foldSliceUserCount = 512
   /// Rows that one transaction reads or deletes.
   static let foldStepRowCount: Int64 = 16_384
   /// Rows of the log at which it is moved into the database file.
@@ -80,7 +80,8 @@ extension RowStore {
 
   private func beginFold(_ writer: Writer) throws(StoreError) {
     let meta = try writer.session.reading.readMeta()
-    writer.fold = FoldPass(arena: TailArena(after: meta.foldedSeq), last: meta.nextSeq - 1)
+    let count = memory.withLock { $0.overlay.count }
+    writer.fold = FoldPass(arena: TailArena(after: meta.foldedSeq, expectedCount: count), last: meta.nextSeq - 1)
   }
 
   /// One transaction of the pass in progress.

@@ -1,6 +1,6 @@
 /// Vacuum: everything folded, then optionally every row re-encoded under a new generation in one transaction, then the
-/// database rewritten without free space. The database file is never replaced by another one: other processes may have it
-/// open, and their writes would be lost.
+/// database rewritten without free space. The database file is never replaced by another one: other processes may have
+/// it open, and their writes would be lost.
 
 package import CacheTypes
 

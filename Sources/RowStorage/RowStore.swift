@@ -1,8 +1,9 @@
-/// The rows of a store: users' entries in SQLite, by user and position. It owns the database's connections, the index of
-/// the tail and the lengths it remembers. It knows nothing of pools or attention: entries come in and go out.
+/// The rows of a store: users' entries in SQLite, by user and position. It owns the database's connections, the index
+/// of the tail and the lengths it remembers. It knows nothing of pools or attention: entries come in and go out.
 ///
-/// Thread-safe. Readers take a connection each; one thread writes at a time (WriterQueue.swift). Other processes may read
-/// and write the same database at any time: everything remembered here is checked against the database in each transaction.
+/// Thread-safe. Readers take a connection each; one thread writes at a time (WriterQueue.swift). Other processes may
+/// read and write the same database at any time: everything remembered here is checked against the database in each
+/// transaction.
 
 package import CacheTypes
 internal import Synchronization
@@ -38,7 +39,7 @@ package final class RowStore: Sendable {
   static let rowCountLimit = 1 << 16
   /// Bytes of pages that a reading connection keeps, and the writing one.
   static let readCacheByteCount = 4 << 20
-  static let writeCacheByteCount = 12 << 20
+  static let writeCacheByteCount = 6 << 20
   /// Reading connections that are kept when nobody needs them.
   private static let idleReaderLimit = 8
 

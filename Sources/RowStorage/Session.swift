@@ -1,5 +1,5 @@
-/// One connection with the statements that the engine runs on it. All SQL of the hot paths stands here, static text with
-/// bound parameters. A session is used by one thread at a time and holds at most one transaction.
+/// One connection with the statements that the engine runs on it. All SQL of the hot paths stands here, static text
+/// with bound parameters. A session is used by one thread at a time and holds at most one transaction.
 
 internal import CacheTypes
 

@@ -1,5 +1,5 @@
-/// Reading: one SQLite transaction, the tail's rows as of that snapshot, a user's blocks and then its tail rows. A snapshot
-/// sees every commit that finished before it began, whole, in order, and nothing twice.
+/// Reading: one SQLite transaction, the tail's rows as of that snapshot, a user's blocks and then its tail rows. A
+/// snapshot sees every commit that finished before it began, whole, in order, and nothing twice.
 
 package import CacheTypes
 
@@ -31,8 +31,8 @@ package struct Snapshot: ~Copyable {
   let store: RowStore
   let session: ReadSession
   private(set) var meta: Meta
-  /// An index of the tail as of this very snapshot, for long scans; otherwise the store's shared one is used, and a read
-  /// that finds it ahead moves on to a newer snapshot.
+  /// An index of the tail as of this very snapshot, for long scans; otherwise the store's shared one is used, and a
+  /// read that finds it ahead moves on to a newer snapshot.
   private var ownOverlay: Overlay?
   private var found = FoundRows()
 

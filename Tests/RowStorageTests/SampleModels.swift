@@ -1,4 +1,5 @@
-/// Models and entries to store. An entry follows from a number, its tag, so that a test keeps histories as lists of tags.
+/// Models and entries to store. An entry follows from a number, its tag, so that a test keeps histories as lists of
+/// tags.
 
 import CacheTypes
 import RowStorage

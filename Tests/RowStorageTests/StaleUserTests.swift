@@ -10,7 +10,8 @@ struct StaleUserTests {
     try SideDatabase(sample.path).execute(
       """
       BEGIN;
-      INSERT INTO model VALUES(2, x'0102', 'pool-02.safetensors', 4096, x'0000000000000000', \(hex(shape.encodedLayout)));
+      INSERT INTO model
+      VALUES(2, x'0102', 'pool-02.safetensors', 4096, x'0000000000000000', \(hex(shape.encodedLayout)));
       INSERT INTO generation VALUES(2, 2, 1, 0, 1);
       UPDATE meta SET generation = 2, next_seq = next_seq + 1;
       COMMIT

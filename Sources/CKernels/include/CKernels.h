@@ -4,9 +4,9 @@
  * same operations in the same order, fused multiply-adds included, so that a row encoded alone, in a batch, or on
  * another machine is the same row. Sums run over the lanes and the order stated at each kernel.
  *
- * Pointers need the alignment of a byte only, except panels and biases (64). No kernel reads or writes outside the spans its arguments
- * describe, and none checks an index: callers do. Counts and strides are in elements. NaN and infinities pass through
- * as the stated operations pass them. */
+ * Matrices need the alignment of a byte, panels and biases that of 64, the rest that of their elements. No kernel reads
+ * or writes outside the spans its arguments describe, and none checks an index: callers do. Counts and strides are in
+ * elements. NaN and infinities pass through as the stated operations pass them. */
 
 #ifndef CKERNELS_H
 #define CKERNELS_H
@@ -29,7 +29,8 @@ struct ckv_row_kernels {
                             const float *_Nonnull vector, size_t width, float *_Nonnull sums);
   /* sums[c] = scale * (sum over even i of weights[i] * matrix[row i][c] + the same over odd i), i ascending. */
   void (*_Nonnull row_sum)(const void *_Nonnull matrix, size_t stride, const uint32_t *_Nullable rows,
-                           const float *_Nonnull weights, size_t count, float scale, size_t width, float *_Nonnull sums);
+                           const float *_Nonnull weights, size_t count, float scale, size_t width,
+                           float *_Nonnull sums);
   /* target[i * target_stride + c] = matrix[row i][c], exactly. */
   void (*_Nonnull widen_rows)(const void *_Nonnull matrix, size_t stride, const uint32_t *_Nullable rows, size_t count,
                               size_t width, float *_Nonnull target, size_t target_stride);
@@ -50,9 +51,9 @@ struct ckv_kernels {
                              const float *_Nonnull panels, const float *_Nonnull bias, size_t outputs,
                              uint32_t *_Nonnull indices);
 
-  /* scores[i] = scale * (start + sum over d ascending of coefficients[d] * columns[d * column_stride + i]), where start
-   * is table[indices[i]], or scores[i] as it came where `table` is NULL. Returns the greatest, NaN left aside, or
-   * -infinity. Indices below 2^31. */
+  /* scores[i] = scale * (start + sum over d ascending of coefficients[d] * columns[d * column_stride + i]), where
+   * start is table[indices[i]], or scores[i] as it came where `table` is NULL. Returns the greatest, NaN left aside,
+   * or -infinity. Indices below 2^31. */
   float (*_Nonnull scores_f32)(const float *_Nullable table, const uint32_t *_Nullable indices,
                                const float *_Nullable columns, size_t column_stride,
                                const float *_Nullable coefficients, size_t dimensions, float scale, size_t count,
@@ -65,7 +66,8 @@ struct ckv_kernels {
   /* target[c] += coefficients[d * coefficient_stride] * rows[d * row_stride + c], fused, d ascending, for d < count. */
   void (*_Nonnull add_rows_f32)(const float *_Nonnull rows, size_t row_stride, const float *_Nonnull coefficients,
                                 size_t coefficient_stride, size_t count, size_t width, float *_Nonnull target);
-  /* Writes the places and the values of what is not zero, in order; returns how many. `rows` and `weights` have room for `count`. */
+  /* Writes the places and the values of what is not zero, in order; returns how many. `rows` and `weights` have room
+   * for `count`. */
   size_t (*_Nonnull compact_f32)(const float *_Nonnull sums, size_t count, uint32_t *_Nonnull rows,
                                  float *_Nonnull weights);
   /* The first place that holds NaN or an infinity; `count` if none does. */
@@ -87,8 +89,8 @@ const struct ckv_kernels *_Nullable ckv_kernels_at(enum ckv_level level);
  * the level is missing. */
 _Bool ckv_kernels_force(int level);
 
-/* Weights as torch.nn.Linear keeps them, [outputs, width], into panels: panel p holds, for k ascending, the weights k of
- * outputs 16 p ... 16 p + 15, zero past the last. `panels` holds ceil(outputs / 16) * 16 * width. */
+/* Weights as torch.nn.Linear keeps them, [outputs, width], into panels: panel p holds, for k ascending, the weights k
+ * of outputs 16 p ... 16 p + 15, zero past the last. `panels` holds ceil(outputs / 16) * 16 * width. */
 void ckv_pack_panels_f32(const float *_Nonnull weights, size_t outputs, size_t width, float *_Nonnull panels);
 
 /* sums[indices[i]] += weights[i], i ascending. */

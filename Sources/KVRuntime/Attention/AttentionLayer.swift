@@ -65,14 +65,16 @@ struct AttentionLayer: ~Copyable {
       dimensions: max(shape.key.userWidth, value.userWidth))
   }
 
-  /// Whether a dot product per pool row comes cheaper than one per position.
+  /// Whether a dot product per pool row comes cheaper than one per position. A row read in turn costs about what a row
+  /// read by index does, and looking the products up comes on top: so from somewhat more than m positions on.
   static func usesTable(_ positions: Int, _ part: PartShape) -> Bool {
-    positions >= part.poolRows - part.poolRows / 4 && part.poolRows <= Int(Int32.max)
+    positions >= part.poolRows + part.poolRows / 4 && part.poolRows <= Int(Int32.max)
   }
 
-  /// Whether adding up weights per pool row first comes cheaper than a pool row per position.
+  /// Whether adding up weights per pool row first comes cheaper than a pool row per position. Adding them up costs a
+  /// pass over the positions and one over the pool's rows per head: so from somewhat more than m positions on.
   static func usesSums(_ positions: Int, _ part: PartShape) -> Bool {
-    positions >= part.poolRows / 2
+    positions >= part.poolRows + part.poolRows / 4
   }
 
   /// Hands the columns of both sides to `body`.

@@ -42,7 +42,9 @@ package enum SoftmaxAttention {
     guard queries.count == count - storedCount else {
       throw .invalidInput("\(queries.count) queries for \(count - storedCount) new positions")
     }
-    guard queries.positions == nil else { throw .invalidInput("a stage's queries bring no positions: the mask says them") }
+    guard queries.positions == nil else {
+      throw .invalidInput("a stage's queries bring no positions: the mask says them")
+    }
     try queries.check(width: shape.key.width, length: count)
     switch mask {
     case .causal:
