@@ -73,7 +73,9 @@ let package = Package(
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
     tests("CollectiveKVTests", ["CollectiveKV"], exclude: ["Cases"]),
-    tests("CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CZlib"]),
+    tests(
+      "CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CSQLite", "CZlib"],
+      exclude: ["Snapshots"]),
     tests("TidyTests"),
   ]
 )

@@ -72,7 +72,9 @@ struct Append: ParsableCommand {
 
   private func append(tensors path: String, to store: CacheStore) throws {
     let tensors = try naming(path) { try TensorAppend(path: path, for: store) }
-    try tensors.checkPositions(store, repeats)
+    do { try tensors.checkPositions(store, repeats) } catch {
+      throw Self.failure(error, input: path, store: store.path)
+    }
     let numbersRows = repeats == .skip && !tensors.statesPositions
     let batchRowCount = batch ?? tensors.batchRowCount
     var tally = Tally("row")
@@ -90,7 +92,7 @@ struct Append: ParsableCommand {
         try store.append(batch, repeats: repeats)
       } catch {
         progress.clear()
-        throw tally.completed(Self.failure(error, input: path, "rows \(first) to \(end - 1)", store: store.path))
+        throw tally.completed(Self.failure(error, input: "\(path): rows \(first) to \(end - 1)", store: store.path))
       }
       tally.add(end - first, users: batch)
       first = end
@@ -123,7 +125,8 @@ struct Append: ParsableCommand {
         }
         try store.append(requests, repeats: repeats)
       } catch {
-        throw Self.failure(error, input: parser.name, "lines \(firstLine) to \(parser.lineNumber)", store: store.path)
+        throw Self.failure(
+          error, input: "\(parser.name): lines \(firstLine) to \(parser.lineNumber)", store: store.path)
       }
       tally.add(batch.eventCount, users: requests)
       batch.removeAll()
@@ -148,11 +151,9 @@ struct Append: ParsableCommand {
     print(tally.text(skipped: replay.skipped))
   }
 
-  /// A failed batch: the caller's data is named by its file, everything else by the store.
-  private static func failure(
-    _ error: StoreError, input: String, _ range: String, store: String
-  ) -> CommandFailure {
-    if case .invalidInput = error { return ErrorText.failure(error, at: "\(input): \(range)") }
+  /// The caller's data is named by its file, everything else by the store.
+  private static func failure(_ error: StoreError, input: String, store: String) -> CommandFailure {
+    if case .invalidInput = error { return ErrorText.failure(error, at: input) }
     return ErrorText.failure(error, at: store)
   }
 }

@@ -1,5 +1,5 @@
-/// Appends from a safetensors file. The whole file is checked against the model, and stated positions against the store,
-/// before anything is written; then it goes in, batch by batch, in the order of its rows.
+/// Appends from a safetensors file. The whole file is checked against the model, and stated positions against the
+/// store, before anything is written; then it goes in, batch by batch, in the order of its rows.
 
 internal import CacheTypes
 internal import CollectiveKV

@@ -1,5 +1,6 @@
-/// `ckvdb demo`: a store's whole life in about a screen: made-up data or a person's own, prefill, live appends, reading,
-/// attention, vacuum, verification, and what it all takes. It uses nothing that a caller of the library could not use.
+/// `ckvdb demo`: a store's whole life in about a screen: made-up data or a person's own, prefill, live appends,
+/// reading, attention, vacuum, verification, and what it all takes. It uses nothing that a caller of the library could
+/// not use.
 
 internal import ArgumentParser
 internal import CacheTypes
@@ -60,7 +61,9 @@ struct Demo: ParsableCommand {
     let folder = try DemoFolder(directory)
     try naming(folder.path) {
       let (modelPath, stream) = try data(folder)
-      try DemoRun(folder: folder, modelPath: modelPath, events: stream, seed: seed).run()
+      try DemoRun(
+        folder: folder, modelPath: modelPath, events: stream, eventsName: events ?? "made-up events", seed: seed
+      ).run()
     }
     print("\nNext:")
     for line in next(folder) { print("  " + line) }
@@ -81,9 +84,8 @@ struct Demo: ParsableCommand {
     try DemoModel.write(to: path, seed: seed)
     let stream = DemoEvents.make(users: users, events: eventCount ?? 200_000, seed: seed)
     if folder.isKept { try DemoEvents.write(stream, to: "\(folder.path)/events.tsv") }
-    print(
-      "\(NumberText.count(stream.count, "made-up event")), \(NumberText.count(DemoModel.itemCount, "item")), seed \(seed)"
-    )
+    let items = NumberText.count(DemoModel.itemCount, "item")
+    print("\(NumberText.count(stream.count, "made-up event")), \(items), seed \(seed)")
     return (path, stream)
   }
 

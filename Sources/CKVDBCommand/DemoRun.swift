@@ -8,6 +8,8 @@ struct DemoRun {
   let folder: DemoFolder
   let modelPath: String
   let events: [Event]
+  /// What the events came from.
+  let eventsName: String
   let seed: UInt64
 
   private static let commitEventCount = 256
@@ -20,7 +22,7 @@ struct DemoRun {
       throw CommandFailure(.data, "\(modelPath): no items.embedding is in it, so events cannot be encoded")
     }
     if let event = events.first(where: { $0.item < 0 || $0.item >= Int64(itemCount) }) {
-      throw CommandFailure(.data, "item \(event.item) is not one of the model's \(itemCount) items")
+      throw CommandFailure(.data, "\(eventsName): item \(event.item) is not one of the model's \(itemCount) items")
     }
     for (number, layer) in store.model.shape.layers.enumerated() { step("layer \(number)", Self.text(layer)) }
     let split = events.count * 3 / 5

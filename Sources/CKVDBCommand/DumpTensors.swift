@@ -1,5 +1,6 @@
-/// Dumps as safetensors files. The header needs every length, which is known only at the end: each column is collected in
-/// a file of its own that has no name, and copied behind the header then. One pass, one snapshot, no column in memory.
+/// Dumps as safetensors files. The header needs every length, which is known only at the end: each column is collected
+/// in a file of its own that has no name, and copied behind the header then. One pass, one snapshot, no column in
+/// memory.
 
 internal import CacheTypes
 internal import CollectiveKV

@@ -6,7 +6,7 @@ package import CacheTypes
 internal import Glibc
 
 /// The exit codes, after sysexits(3).
-package enum ExitStatus: Int32, Sendable {
+package enum FailureStatus: Int32, Sendable {
   /// Wrong usage of the command.
   case usage = 64
   /// Damaged or refused data.
@@ -19,10 +19,10 @@ package enum ExitStatus: Int32, Sendable {
 
 /// A failure with its text, ready to be printed.
 package struct CommandFailure: Error, Hashable, Sendable {
-  package var status: ExitStatus
+  package var status: FailureStatus
   package var message: String
 
-  package init(_ status: ExitStatus, _ message: String) {
+  package init(_ status: FailureStatus, _ message: String) {
     self.status = status
     self.message = message
   }
@@ -43,7 +43,7 @@ package enum ErrorText {
       CommandFailure(.data, "\(path): written in format version \(found), this ckvdb reads up to version \(supported)")
     case .invalidModel(let path, let reason): CommandFailure(.data, "\(path): invalid model: \(reason)")
     case .invalidInput(let reason): CommandFailure(.data, prefixed(reason, place))
-    case .damaged(let reason): CommandFailure(.data, prefixed("damaged: \(reason)", place))
+    case .damaged(let reason): CommandFailure(.data, prefixed(reason, place, kind: "damaged"))
     case .unknownUser(let user): CommandFailure(.data, "\(place): user \(user) is unknown")
     case .staleUser(let user):
       CommandFailure(.data, "\(place): user \(user) is stale: the rows belong to another model")
@@ -53,7 +53,7 @@ package enum ErrorText {
     case .io(let operation, let path, let code):
       CommandFailure(.inputOutput, "\(path): \(operation): \(text(ofErrno: code))")
     case .database(let operation, let code, let message): database(operation, code, message, place)
-    case .busy(let reason): CommandFailure(.busy, prefixed("busy: \(reason)", place))
+    case .busy(let reason): CommandFailure(.busy, prefixed(reason, place, kind: "busy"))
     case .poisoned(let reason):
       CommandFailure(.inputOutput, prefixed("an earlier write failed, its outcome is unknown: \(reason)", place))
     case .readOnly: CommandFailure(.data, "\(place): opened for reading only")
@@ -79,7 +79,7 @@ package enum ErrorText {
       let text = Command.fullMessage(for: error)
       let label = "Error: "
       complain(text.hasPrefix(label) ? String(text.dropFirst(label.count)) : text)
-      Glibc.exit(ExitStatus.usage.rawValue)
+      Glibc.exit(FailureStatus.usage.rawValue)
     }
   }
 
@@ -104,7 +104,14 @@ package enum ErrorText {
     }
   }
 
-  private static func prefixed(_ reason: String, _ place: String) -> String {
-    place.isEmpty || reason.contains(place) ? reason : "\(place): \(reason)"
+  /// `place: kind: reason`; a reason that starts with the place, or with a file inside it, keeps that.
+  private static func prefixed(_ reason: String, _ place: String, kind: String? = nil) -> String {
+    let label = kind.map { "\($0): " } ?? ""
+    guard !place.isEmpty else { return label + reason }
+    guard reason.hasPrefix(place) else { return "\(place): \(label)\(reason)" }
+    guard kind != nil else { return reason }
+    var rest = reason[...]
+    while !rest.isEmpty, !rest.hasPrefix(": ") { rest = rest.dropFirst() }
+    return rest.isEmpty ? label + reason : reason[..<rest.startIndex] + ": " + label + rest.dropFirst(2)
   }
 }

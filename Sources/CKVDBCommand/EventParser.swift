@@ -1,6 +1,6 @@
-/// Reads lines `user item timestamp ...` from a stream of bytes. It works on bytes, line by line, and holds one line and
-/// one chunk at a time, so that a stream without end takes bounded memory. Every broken line is an error that
-/// names the stream and the line; a line is never skipped in silence, unless it is blank or a comment.
+/// Reads lines `user item timestamp ...` from a stream of bytes. It works on bytes, line by line, and holds one line
+/// and one chunk at a time, so that a stream without end takes bounded memory. Every broken line is an error that names
+/// the stream and the line; a line is never skipped in silence, unless it is blank or a comment.
 
 package import CacheTypes
 internal import Glibc
@@ -11,6 +11,12 @@ package struct Event: Hashable, Sendable {
   package var item: Int64
   /// `nil` if the parser was not asked for timestamps.
   package var timestamp: Int64?
+
+  package init(user: UserID, item: Int64, timestamp: Int64?) {
+    self.user = user
+    self.item = item
+    self.timestamp = timestamp
+  }
 }
 
 /// Parses events from chunks of bytes.
@@ -96,7 +102,7 @@ package struct EventParser<Source: ChunkReader> {
     guard let user = column(&cursor, line.upperBound) else { return nil }
     if buffer[user.lowerBound] == UInt8(ascii: "#") { return nil }
     guard let item = column(&cursor, line.upperBound) else {
-      throw failure("1 column, expected user, item\(needsTimestamps ? " and timestamp" : "")")
+      throw failure("1 column, expected \(needsTimestamps ? "user, item and timestamp" : "user and item")")
     }
     var event = Event(user: try userID(user), item: try integer(item, "item"), timestamp: nil)
     if needsTimestamps {

@@ -1,6 +1,6 @@
 /// Decompresses gzip on the fly, member after member, over the system's zlib. What does not start as gzip passes
-/// through untouched. A stream that ends early or is damaged is an error: what was read before may have been handed out,
-/// the end never is.
+/// through untouched. A stream that ends early or is damaged is an error: what was read before may have been handed
+/// out, the end never is.
 
 internal import CZlib
 

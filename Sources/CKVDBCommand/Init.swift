@@ -38,8 +38,8 @@ struct Init: ParsableCommand {
   func run() throws {
     let options = CreateOptions(
       element: element, keepsItems: keepItems, keepsTimestamps: keepTimestamps, pageByteCount: pageSize)
+    let made = try naming(model) { try CacheStore.create(at: store.path, model: model, options: options) }
     try naming(store.path) {
-      let made = try CacheStore.create(at: store.path, model: model, options: options)
       let model = made.model
       try made.close()
       print("made \(store.path)")

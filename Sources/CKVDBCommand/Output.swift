@@ -61,7 +61,7 @@ package final class PendingFile {
   package let temporaryPath: String
   private var file: OpenFile?
 
-  /// - Throws: `invalidInput` if something other than a regular file is at `path`: a link or a device is never replaced.
+  /// - Throws: `invalidInput` if anything but a regular file is at `path`: a link or a device is never replaced.
   package init(_ path: String) throws(StoreError) {
     try Self.check(path)
     self.path = path
@@ -83,8 +83,10 @@ package final class PendingFile {
     file = nil
   }
 
-  /// Refuses to replace anything but a regular file.
+  /// Refuses to replace anything but a regular file, and a directory that is not there.
   package static func check(_ path: String) throws(StoreError) {
+    let directory = FileSystem.directory(of: path)
+    guard try FileSystem.exists(directory) else { throw .io(operation: "open", path: directory, code: ENOENT) }
     switch try FileSystem.kind(path) {
     case nil, .file: break
     case .directory, .link, .other: throw .invalidInput("\(path): not a regular file, so it is not replaced")

@@ -68,7 +68,8 @@ public struct Entries: Hashable, Sendable {
       for dimension in 0..<source.count / otherCount {
         let start = dimension * count + place
         let first = dimension * otherCount
-        target.replaceSubrange(start..<start + rows.count, with: source[first + rows.lowerBound..<first + rows.upperBound])
+        target.replaceSubrange(
+          start..<start + rows.count, with: source[first + rows.lowerBound..<first + rows.upperBound])
       }
     }
     for number in layers.indices {
@@ -130,8 +131,9 @@ public struct Entries: Hashable, Sendable {
   ) throws(StoreError) {
     let limit = element.overflow
     for place in column.indices where !(column[place].magnitude < limit) {
+      let row = count == 0 ? 0 : place % count
       throw .invalidInput(
-        "layers.\(layer).\(name) at row \(count == 0 ? 0 : place % count) is \(column[place]), which \(element.name) cannot hold"
+        "layers.\(layer).\(name) at row \(row) is \(column[place]), which \(element.name) cannot hold"
       )
     }
   }

@@ -73,7 +73,8 @@ package struct Tensor: Sendable {
         switch element {
         case .f32: unsafe bytes.loadUnaligned(fromByteOffset: index * 4, as: Float.self)
         case .f16: HalfPrecision.float(f16Bits: unsafe bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
-        case .bf16: HalfPrecision.float(bf16Bits: unsafe bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+        case .bf16:
+          HalfPrecision.float(bf16Bits: unsafe bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
         case .i8: preconditionFailure("pools are f32, f16 or bf16")
         }
       }

@@ -1,5 +1,5 @@
-/// Appending, top-down: a batch of requests is encoded in one go, checked against the model, and handed to the rows as runs
-/// of one set of entries. A prefill is an append to an empty history.
+/// Appending, top-down: a batch of requests is encoded in one go, checked against the model, and handed to the rows
+/// as runs of one set of entries. A prefill is an append to an empty history.
 
 internal import KVRuntime
 internal import RowStorage

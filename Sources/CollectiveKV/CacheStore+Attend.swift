@@ -11,7 +11,8 @@ extension CacheStore {
   ///   - queries: `C x d_k`, row-major.
   ///   - positions: one per query: it sees the positions below this one; `nil`: all.
   /// - Returns: `C x d_v`, row-major. A query that sees nothing gets zeros.
-  /// - Throws: `StoreError.unknownUser` if nothing was ever appended for `user`, `.staleUser`, `.damaged`, `.invalidInput`.
+  /// - Throws: `StoreError.unknownUser` if nothing was ever appended for `user`, `.staleUser`, `.damaged`,
+  ///   `.invalidInput`.
   /// - Complexity: O(n (d_u + heads) + min(n, m) d_g) per query; nothing of width d_g is touched per position twice.
   public func attend(
     _ queries: [Float], user: UserID, layer: Int = 0, _ attention: Attention = .softmax(), positions: [Int]? = nil

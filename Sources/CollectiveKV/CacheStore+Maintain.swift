@@ -20,11 +20,11 @@ extension CacheStore {
   @discardableResult
   public func fold() throws(StoreError) -> Int { try rows.fold() }
 
-  /// Folds everything, re-encodes or repages where asked, and gives free space back. Readers go on, writers wait. It needs
-  /// up to three times the store's space while it runs; a kill at any moment leaves the old rows or the new.
+  /// Folds everything, re-encodes or repages where asked, and gives free space back. Readers go on, writers wait. It
+  /// needs up to three times the store's space while it runs; a kill at any moment leaves the old rows or the new.
   ///
-  /// - Throws: `StoreError.busy` if the page size cannot change because other connections are open; `.invalidInput` if a
-  ///   number cannot be held in the new element type.
+  /// - Throws: `StoreError.busy` if the page size cannot change because other connections are open; `.invalidInput`
+  ///   if a number cannot be held in the new element type.
   public func vacuum(
     _ options: VacuumOptions = .init(), progress: ProgressHandler? = nil
   ) throws(StoreError) -> VacuumReport {

@@ -26,7 +26,8 @@ extension CacheStore {
     let path = trimmed(path)
     guard RowStore.pageByteCounts.contains(options.pageByteCount) else {
       throw .invalidInput(
-        "a page of \(options.pageByteCount) bytes: choose one of \(RowStore.pageByteCounts.map(String.init).joined(separator: ", "))")
+        "a page of \(options.pageByteCount) bytes: choose one of "
+          + RowStore.pageByteCounts.map(String.init).joined(separator: ", "))
     }
     guard try !FileSystem.exists(path) else { throw .alreadyExists(path: path) }
     let parent = FileSystem.directory(of: path)
@@ -93,7 +94,8 @@ extension CacheStore {
     let logByteCount = try FileSystem.exists(log) ? try FileSystem.byteCount(log) : 0
     guard logByteCount == 0 else {
       throw .notAStore(
-        path: path, reason: "the directory cannot be written to and \(StoreFiles.log) holds commits: open it once as its owner")
+        path: path,
+        reason: "the directory cannot be written to and \(StoreFiles.log) holds commits: open it once as its owner")
     }
     return .immutable
   }
@@ -128,6 +130,7 @@ extension BlobRecord {
 extension ModelRecord {
   init(_ blob: BlobRecord, shape: ModelShape) {
     self.init(
-      digest: blob.digest, name: blob.name, byteCount: blob.byteCount, chunkChecksums: blob.chunkChecksums, shape: shape)
+      digest: blob.digest, name: blob.name, byteCount: blob.byteCount, chunkChecksums: blob.chunkChecksums,
+      shape: shape)
   }
 }

@@ -6,8 +6,8 @@ internal import RowStorage
 extension CacheStore {
   /// Positions that a user has.
   ///
-  /// - Throws: `StoreError.unknownUser` if nothing was ever appended for `user`, `.staleUser` if its rows belong to another
-  ///   model.
+  /// - Throws: `StoreError.unknownUser` if nothing was ever appended for `user`, `.staleUser` if its rows belong to
+  ///   another model.
   public func length(of user: UserID) throws(StoreError) -> Int {
     try rows.withSnapshot { (snapshot) throws(StoreError) in try snapshot.length(of: user) }
   }

@@ -1,5 +1,5 @@
-/// A store: users' histories as compressed keys and values, and attention over them. It composes the pool blob, the rows and
-/// the attention runtime, and adds nothing of its own but the directory that holds them together.
+/// A store: users' histories as compressed keys and values, and attention over them. It composes the pool blob, the
+/// rows and the attention runtime, and adds nothing of its own but the directory that holds them together.
 ///
 /// Thread-safe: any number of threads may read, attend and append at the same time; appends that meet share one commit.
 /// Other processes may have the same store open.
@@ -31,7 +31,8 @@ public final class CacheStore: Sendable {
 
   /// Folds the tail down, empties the log and closes the files. Every later call throws `StoreError.closed`.
   ///
-  /// - Throws: `.io`, `.database` or `.damaged` if the upkeep failed; everything that was appended is on disk all the same.
+  /// - Throws: `.io`, `.database` or `.damaged` if the upkeep failed; everything that was appended is on disk all the
+  ///   same.
   public func close() throws(StoreError) { try rows.close() }
 
   /// Whether item ids are kept beside the entries.

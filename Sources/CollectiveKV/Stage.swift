@@ -1,6 +1,6 @@
-/// A stage: new positions that are computed layer by layer before they are stored. A deep self-attention model needs it,
-/// because the input of layer l + 1 is the output of layer l over stored and new positions. It reads one snapshot of the
-/// users when it is made, keeps everything in memory, and writes nothing until `commit`.
+/// A stage: new positions that are computed layer by layer before they are stored. A deep self-attention model needs
+/// it, because the input of layer l + 1 is the output of layer l over stored and new positions. It reads one snapshot
+/// of the users when it is made, keeps everything in memory, and writes nothing until `commit`.
 
 internal import KVRuntime
 internal import RowStorage
@@ -190,7 +190,8 @@ extension CacheStore {
   /// - Parameters:
   ///   - counts: new positions per user.
   ///   - expecting: the users' present lengths, if the caller wants them checked now.
-  /// - Throws: `StoreError.positionConflict`, `.staleUser`, `.damaged`, `.invalidInput`. A user without rows has an empty
+  /// - Throws: `StoreError.positionConflict`, `.staleUser`, `.damaged`, `.invalidInput`. A user without rows has an
+  ///   empty
   ///   history.
   public func stage(_ users: [UserID], counts: [Int], expecting: [Int]? = nil) throws(StoreError) -> Stage {
     try Stage(self, users, counts, expecting: expecting)

@@ -104,7 +104,7 @@ extension Encoder {
     let (needed, overflow3) = end.addingReportingOverflow(shape.embeddingWidth)
     guard !overflow, !overflow2, !overflow3, needed <= available else {
       throw .invalidInput(
-        "\(available) embedding numbers for \(count) rows of \(shape.embeddingWidth), \(rowStride) apart from \(offset) on"
+        "\(available) embedding numbers for \(count) rows of \(shape.embeddingWidth), \(rowStride) apart"
       )
     }
   }

@@ -1,5 +1,5 @@
-/// The bridge to the C kernels: which ones run, pool rows of any element type, and memory aligned as the panels need it.
-/// Every pointer handed on here was checked against the count it goes with; no kernel checks one.
+/// The bridge to the C kernels: which ones run, pool rows of any element type, and memory aligned as the panels need
+/// it. Every pointer handed on here was checked against the count it goes with; no kernel checks one.
 
 internal import CKernels
 internal import CacheTypes

@@ -13,7 +13,8 @@ struct PackedWeights: Sendable {
 
   /// Packs layers one below the other, so that their outputs come out of one call.
   ///
-  /// - Parameter padding: the bias of the outputs that fill up the last panel: -infinity where the greatest output counts.
+  /// - Parameter padding: the bias of the outputs that fill up the last panel: -infinity where the greatest output
+  ///   counts.
   /// - Precondition: every weight is `[outputs, width]`, every bias `[outputs]`.
   init(_ layers: [(weight: Tensor, bias: Tensor)], width: Int, padding: Float) {
     var weights: [Float] = []

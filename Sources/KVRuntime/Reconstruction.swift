@@ -1,6 +1,6 @@
 /// Reconstruction: full keys and values of a range of positions, in 32-bit floats. The concatenated form copies; the
-/// additive form adds the user part's products to the pool row one dimension after the other, fused, so that a position's
-/// numbers depend on the position alone. It relies on entries that were validated against the shape.
+/// additive form adds the user part's products to the pool row one dimension after the other, fused, so that a
+/// position's numbers depend on the position alone. It relies on entries that were validated against the shape.
 
 package import CacheTypes
 

@@ -63,7 +63,7 @@ extension SafetensorsWriter {
     json.append(contentsOf: repeatElement(UInt8(ascii: " "), count: padded - used))
     guard json.count <= SafetensorsHeader.byteCountLimit else {
       throw .invalidInput(
-        "\(tensors.count) tensors need a header of \(json.count) bytes, the limit is \(SafetensorsHeader.byteCountLimit)"
+        "\(tensors.count) tensors need a header of \(json.count) bytes, at most \(SafetensorsHeader.byteCountLimit)"
       )
     }
     let length = UInt64(json.count)

@@ -39,7 +39,8 @@
   }
 
   private mutating func grow(toHold needed: Int) {
-    let larger = unsafe UnsafeMutableRawBufferPointer.allocate(byteCount: max(needed, storage.count + storage.count / 2), alignment: 16)
+    let larger = unsafe UnsafeMutableRawBufferPointer.allocate(
+      byteCount: max(needed, storage.count + storage.count / 2), alignment: 16)
     unsafe larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: storage[0..<count]))
     unsafe storage.deallocate()
     unsafe storage = larger

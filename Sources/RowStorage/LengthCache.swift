@@ -1,5 +1,6 @@
-/// The lengths of users whose rows are all in blocks, so that an append need not look for the user's newest block. Only the
-/// writing thread asks, inside a transaction, after the overlay has seen every row that could have changed a length.
+/// The lengths of users whose rows are all in blocks, so that an append need not look for the user's newest block.
+/// Only the writing thread asks, inside a transaction, after the overlay has seen every row that could have changed a
+/// length.
 
 package import CacheTypes
 

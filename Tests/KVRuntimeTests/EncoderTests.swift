@@ -123,7 +123,8 @@ func message(_ body: () throws -> Void) -> String {
   }
 }
 
-/// These force a level for the whole process: no two at once. Other suites do not mind, since results are the same bits.
+/// These force a level for the whole process: no two at once. Other suites do not mind, since results are the same
+/// bits.
 @Suite(.serialized) struct `Encoder at every level` {
   @Test(arguments: 0..<6)
   func `a history encoded at once, in pieces or one by one is the same bits at every level`(_ seed: Int) throws {

@@ -55,7 +55,8 @@ private let hasSafetensors = (try? python("import numpy, safetensors.numpy", [])
     let script = """
       import sys, numpy
       from safetensors.numpy import save_file
-      save_file({"b": numpy.arange(6, dtype=numpy.int64).reshape(2, 3), "a": numpy.array([0.5, -2], dtype=numpy.float16),
+      save_file({"b": numpy.arange(6, dtype=numpy.int64).reshape(2, 3),
+                 "a": numpy.array([0.5, -2], dtype=numpy.float16),
                  "none": numpy.zeros((0, 4), dtype=numpy.float32)}, sys.argv[1], metadata={"k": "v \\u20ac"})
       """
     #expect(try python(script, [directory.file("numpy")]).code == 0)

@@ -13,7 +13,7 @@ struct ImportTests {
     "CKernels": [],
     "CacheTypes": ["CXXHash"],
     "PoolStorage": ["CacheTypes"],
-    "RowStorage": ["CacheTypes", "CSQLite", "CPageVFS"],
+    "RowStorage": ["CacheTypes", "CSQLite", "CPageVFS", "CKernels"],
     "KVRuntime": ["CacheTypes", "CKernels"],
     "CollectiveKV": ["CacheTypes", "PoolStorage", "RowStorage", "KVRuntime"],
     "CKVDBCommand": ["CollectiveKV", "PoolStorage", "CacheTypes", "CZlib", "ArgumentParser", "Foundation"],

@@ -98,8 +98,8 @@ void ckv_scatter_add_f32(float *_Nonnull sums, const uint32_t *_Nonnull indices,
                          size_t count);
 
 /* Unpacks values first ..< first + count of a column of unsigned integers, `bits` (0 to 31) each: value i takes bits
- * [i bits, (i + 1) bits) of the column, lowest bit of the lowest byte first. Returns the greatest; reads no byte outside
- * the column's `byte_count`, which must hold them all. */
+ * [i bits, (i + 1) bits) of the column, lowest bit of the lowest byte first. Returns the greatest; reads no byte
+ * outside the column's `byte_count`, which must hold them all. */
 uint32_t ckv_unpack_bits_u32(const uint8_t *_Nonnull bytes, size_t byte_count, unsigned bits, size_t first,
                              size_t count, uint32_t *_Nonnull values);
 

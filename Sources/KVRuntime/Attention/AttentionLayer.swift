@@ -163,7 +163,8 @@ extension AttentionLayer {
     unsafe kernels.exp_sum_f32(scratch.scores, count, greatest)
   }
 
-  /// `scale` times the sum of the values in `range`, weighted by the scratch's scores, into one head's slice of `output`.
+  /// `scale` times the sum of the values in `range`, weighted by the scratch's scores, into one head's slice of
+  /// `output`.
   func weigh(
     head: Int, _ values: SideColumns, _ range: Range<Int>, scale: Float, into output: UnsafeMutablePointer<Float>
   ) {

@@ -1,5 +1,5 @@
-/// What a caller asks of attention: query vectors, and which positions each of them sees. Checks everything a caller can
-/// get wrong before any number is computed; the attention functions rely on that and check nothing again.
+/// What a caller asks of attention: query vectors, and which positions each of them sees. Checks everything a caller
+/// can get wrong before any number is computed; the attention functions rely on that and check nothing again.
 
 internal import CKernels
 internal import CacheTypes

@@ -1,5 +1,5 @@
-/// Which part of a key or value one head owns. Heads split the width evenly, so in the concatenated form a slice may lie
-/// in the user part, in the pool row, or across the boundary between them.
+/// Which part of a key or value one head owns. Heads split the width evenly, so in the concatenated form a slice may
+/// lie in the user part, in the pool row, or across the boundary between them.
 
 internal import CacheTypes
 

@@ -28,7 +28,8 @@ package enum SoftmaxAttention {
   /// Attention output of a stage's new positions: one query for each position from `storedCount` on.
   ///
   /// Causal queries see what they would see had the positions up to their own been stored; a query of
-  /// `.historyAndSelf` sees what it would see had its own position alone been stored. The outputs are the same bits as then.
+  /// `.historyAndSelf` sees what it would see had its own position alone been stored. The outputs are the same bits
+  /// as then.
   ///
   /// - Precondition: `entries` has `count` positions, the stored ones first, and fits `shape`.
   /// - Returns: `(count - storedCount) x d_v`, row-major.
