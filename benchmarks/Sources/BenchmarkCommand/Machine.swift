@@ -42,6 +42,12 @@ enum Machine {
     return head.isEmpty ? "unknown" : String(head.prefix { $0 != "\n" }) + (changes.isEmpty ? "" : "+")
   }
 
+  /// Processes that ran or waited for the disk, on average over the last minute.
+  static var loadAverage: Double {
+    var averages = [0.0]
+    return getloadavg(&averages, 1) == 1 ? averages[0] : .nan
+  }
+
   static let lastLevelCacheByteCount: Int = {
     let sizes = [Int32(_SC_LEVEL4_CACHE_SIZE), Int32(_SC_LEVEL3_CACHE_SIZE), Int32(_SC_LEVEL2_CACHE_SIZE)]
     return sizes.map { Int(sysconf($0)) }.first { $0 > 0 } ?? 32 << 20

@@ -39,6 +39,8 @@ final class Report {
   private var figures: [Figure] = []
   private var notes: [String] = []
   private var dataHash: UInt64?
+  /// Others' work: our own counts for little before a benchmark has begun.
+  private let loadBefore = Machine.loadAverage
 
   init(_ name: String, _ options: Options) {
     self.name = name
@@ -87,10 +89,20 @@ final class Report {
       }
       print(line)
     }
+    warnOfOthers()
     for note in notes { print("  note: \(note)") }
     fflush(nil)
     try Files.makeDirectory(options.resultsPath)
     try Files.write(Array((json.text() + "\n").utf8), to: "\(options.resultsPath)/\(name).json")
+  }
+
+  /// On a busy machine a thread that waited for the disk also waits for its turn, and every synced commit costs the
+  /// same few scheduler ticks, whoever makes it: ratios of synced times then say nothing.
+  private func warnOfOthers() {
+    // A minute after one of our own benchmarks the average is still near 1.
+    guard loadBefore > 1.25 || Machine.loadAverage > 2.5 else { return }
+    let loads = "\(Self.short(loadBefore)) before, \(Self.short(Machine.loadAverage)) after"
+    note("the machine was busy (load \(loads)): synced times and their ratios do not count")
   }
 
   private func verdict(_ figure: Figure) -> String {
@@ -103,6 +115,7 @@ final class Report {
     var members: [(String, JSON)] = [
       ("benchmark", .string(name)), ("size", .string(options.size.rawValue)), ("commit", .string(Machine.commit)),
       ("machine", Machine.description(dataPath: options.dataPath)), ("versions", Machine.versions),
+      ("loadBefore", .number(loadBefore)), ("loadAfter", .number(Machine.loadAverage)),
       ("parameters", .object(parameters)),
     ]
     if let dataHash { members.append(("resultHash", .string(String(dataHash, radix: 16)))) }
