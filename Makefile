@@ -6,7 +6,7 @@ PYTHON ?= python3
 CONFIGURATION ?= debug
 # Arguments for `swift test`, such as TESTS='--filter RowStorageTests'.
 TESTS ?=
-# Arguments for the benchmarks, such as BENCHMARKS='--only append'.
+# Which benchmark, and its arguments, such as BENCHMARKS='read --full'; all of them without.
 BENCHMARKS ?=
 
 # A terminal shows progress; elsewhere only warnings, errors and results.
@@ -43,7 +43,7 @@ bench: ## run the benchmarks; SMOKE=1 for the small size; BENCHMARKS='ARGUMENTS'
 	@echo "Building the benchmarks (release)"
 	@$(SWIFT) build $(QUIET) -c release --package-path benchmarks
 	@$(SWIFT) run --quiet --skip-build -c release --package-path benchmarks ckvdb-benchmark \
-	  $(if $(SMOKE),--smoke) $(BENCHMARKS)
+	  $(if $(BENCHMARKS),$(BENCHMARKS),all) $(if $(SMOKE),--smoke)
 
 lint: prerequisites ## check format and, in C, warnings
 	@echo "Linting"
