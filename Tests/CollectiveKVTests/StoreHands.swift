@@ -41,6 +41,10 @@ final class StoreHands {
       try store?.close()
       store = nil
       return "ok"
+    case "readme":
+      guard FileManager.default.changeCurrentDirectoryPath(words[0]) else { return "error no such directory" }
+      let (full, output) = try ReadmeExample.run()
+      return "ok \(full.positions) \(full.keyWidth) \(output.count)"
     case "stress": return try stress.play(words)
     default: break
     }
