@@ -29,7 +29,8 @@ public final class CacheStore: Sendable {
 
   deinit { try? close() }
 
-  /// Folds the tail down, empties the log and closes the database. Every later call that reads or writes histories throws
+  /// Folds the tail down, empties the log and closes the database. Every later call that reads or writes histories
+  /// throws
   /// `StoreError.closed`.
   ///
   /// - Throws: `.io`, `.database` or `.damaged` if the upkeep failed; everything that was appended is on disk all the

@@ -1,5 +1,5 @@
-/// How answers are compared: bit for bit, or within a share of the largest number. A comparison returns what differs, for
-/// the test's message, or `nil`.
+/// How answers are compared: bit for bit, or within a share of the largest number. A comparison returns what differs,
+/// for the test's message, or `nil`.
 
 import CollectiveKV
 import Testing

@@ -27,9 +27,9 @@ struct EightBitTests {
     return (rows.first ?? []).indices.map { dimension in rows.map { $0[dimension] } }
   }
 
-  /// Compares stored entries with what arrived. `rows` are the stretches that were quantised together; positions outside
-  /// of them are what f16 makes of them. A run that goes straight to blocks is quantised as it is, others after they
-  /// were f16: a number may be off by that rounding as well.
+  /// Compares stored entries with what arrived. `rows` are the stretches that were quantised together; positions
+  /// outside of them are what f16 makes of them. A run that goes straight to blocks is quantised as it is, others
+  /// after they were f16: a number may be off by that rounding as well.
   private func difference(_ entries: Entries, _ events: [Event], rows: [Range<Int>]) -> String? {
     let exact = events.map { Reference(model).kept($0, as: .f32) }
     let rounded = events.map { Reference(model).kept($0, as: .f16) }

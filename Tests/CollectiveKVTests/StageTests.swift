@@ -1,5 +1,5 @@
-/// Stages: new positions computed layer by layer, as a deep causal model needs it. The model of these tests feeds layer 1
-/// with a fixed linear map of layer 0's attention output plus the input.
+/// Stages: new positions computed layer by layer, as a deep causal model needs it. The model of these tests feeds
+/// layer 1 with a fixed linear map of layer 0's attention output plus the input.
 
 import CollectiveKV
 import Testing

@@ -3,7 +3,8 @@
 ///
 /// Users 0, 1, 2, 3, ... are pairs: every batch appends to both of a pair. A row's item says which writer wrote it, in
 /// which of its batches for that pair, and its place in the batch; its timestamp the position, where the writer stated
-/// one. Users from 1000 on belong to one process, which deletes them again and again: their items say the life and the position.
+/// one. Users from 1000 on belong to one process, which deletes them again and again: their items say the life and
+/// the position.
 
 import CollectiveKV
 import Foundation

@@ -3,8 +3,8 @@
 import CollectiveKV
 import Foundation
 
-/// What was done and seen, by everybody together: the numbers stand in the shared cells and the words in a file, so that
-/// nothing goes with a process that is killed.
+/// What was done and seen, by everybody together: the numbers stand in the shared cells and the words in a file, so
+/// that nothing goes with a process that is killed.
 struct StressTally: Sendable {
   enum Count: Int, CaseIterable {
     case reads = 8

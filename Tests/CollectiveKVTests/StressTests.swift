@@ -1,5 +1,5 @@
-/// Several processes and threads at one store: writers, readers, a folder, a vacuumer, one that deletes; now and then one
-/// of them is killed. No read may be wrong, and nothing that was acknowledged may be missing.
+/// Several processes and threads at one store: writers, readers, a folder, a vacuumer, one that deletes; now and then
+/// one of them is killed. No read may be wrong, and nothing that was acknowledged may be missing.
 /// CKVDB_STRESS_SECONDS says how long.
 
 import CollectiveKV

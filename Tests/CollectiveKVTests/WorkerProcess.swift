@@ -1,5 +1,5 @@
-/// A second process: the test runner itself, started again with one test that does what its standard input says, line by
-/// line, and answers each line with one of its own. A worker can be killed at any moment, which no thread can.
+/// A second process: the test runner itself, started again with one test that does what its standard input says, line
+/// by line, and answers each line with one of its own. A worker can be killed at any moment, which no thread can.
 
 import Foundation
 import Testing

@@ -1,5 +1,6 @@
-/// The main job on real input: a stream of purchases in order of time, appended by the command and read back through the
-/// library. It runs where a folder `shared` with the data stands beside the project; the data is nobody's to copy.
+/// The main job on real input: a stream of purchases in order of time, appended by the command and read back through
+/// the library. It runs where a folder `shared` with the data stands beside the project; the data is nobody's to
+/// copy.
 
 import CollectiveKV
 import Foundation
