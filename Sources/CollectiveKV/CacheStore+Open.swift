@@ -25,8 +25,8 @@ extension CacheStore {
   ) throws(StoreError) -> CacheStore {
     let path = trimmed(path)
     guard RowStore.pageByteCounts.contains(options.pageByteCount) else {
-      let choices = RowStore.pageByteCounts.map(String.init).joined(separator: ", ")
-      throw .invalidInput("a page of \(options.pageByteCount) bytes: choose one of \(choices)")
+      throw .invalidInput(
+        "a page of \(options.pageByteCount) bytes: choose one of \(RowStore.pageByteCounts.map(String.init).joined(separator: ", "))")
     }
     guard try !FileSystem.exists(path) else { throw .alreadyExists(path: path) }
     let parent = FileSystem.directory(of: path)
@@ -93,8 +93,7 @@ extension CacheStore {
     let logByteCount = try FileSystem.exists(log) ? try FileSystem.byteCount(log) : 0
     guard logByteCount == 0 else {
       throw .notAStore(
-        path: path,
-        reason: "the directory cannot be written to and \(StoreFiles.log) holds commits: open it once as its owner")
+        path: path, reason: "the directory cannot be written to and \(StoreFiles.log) holds commits: open it once as its owner")
     }
     return .immutable
   }
@@ -129,7 +128,6 @@ extension BlobRecord {
 extension ModelRecord {
   init(_ blob: BlobRecord, shape: ModelShape) {
     self.init(
-      digest: blob.digest, name: blob.name, byteCount: blob.byteCount, chunkChecksums: blob.chunkChecksums, shape: shape
-    )
+      digest: blob.digest, name: blob.name, byteCount: blob.byteCount, chunkChecksums: blob.chunkChecksums, shape: shape)
   }
 }
