@@ -1,7 +1,8 @@
 /// Random orders to one store, given by turns to this process and to a second one, against a dictionary that foretells
-/// every answer.
+/// every answer. CKVDB_RANDOM_SEEDS says how many seeds are played.
 
 import CollectiveKV
+import Foundation
 import Testing
 
 struct RandomOperationTests {
@@ -154,11 +155,15 @@ struct RandomOperationTests {
     }
   }
 
-  /// In four parts, so that they run side by side.
-  @Test(arguments: 0..<4)
+  private static let seedCount =
+    ProcessInfo.processInfo.environment["CKVDB_RANDOM_SEEDS"].flatMap(Int.init) ?? 120
+  /// Parts run side by side.
+  private static let partCount = 4
+
+  @Test(arguments: 0..<partCount)
   func `two processes at one store answer as a dictionary does`(part: Int) throws {
     var worker = try WorkerProcess()
-    for seed in (part * 30)..<(part + 1) * 30 {
+    for seed in stride(from: part, to: Self.seedCount, by: Self.partCount) {
       let play = try Play(seed: seed, worker)
       for _ in 0..<40 { try play.step() }
       try play.finish()

@@ -14,7 +14,7 @@ struct StressPlan: Sendable {
   static let mortalCount = 4
   static let firstMortal = 1_000
   /// Writers that may have lived in the end: a killed one's successor is another one.
-  static let writerLimit = 2_000
+  static let writerLimit = 100_000
 
   static let model = TestModel(
     TestModel.shape([LayerShape(key: TestModel.part(1, 3, 16), value: TestModel.part(1, 4, 16), heads: 1)]))
