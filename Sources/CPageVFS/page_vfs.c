@@ -1,12 +1,13 @@
-/// Registers the page layer with SQLite, and opens files through it. Only main database files get our methods; every
-/// other file is opened by the VFS below into SQLite's own memory and never seen here again. Holds the one lock of this
-/// module, for the list of registrations.
+/// Registers the page layer with SQLite, and opens files through it. Main database files and write-ahead logs get our
+/// methods; every other file is opened by the VFS below into SQLite's own memory and never seen here again. Holds the
+/// one lock of this module, for the list of registrations.
 
 #include "CPageVFS.h"
 
 #include <sqlite3.h>
 #include <string.h>
 
+#include "log_file.h"
 #include "page_file.h"
 
 /// One registration. Never freed: SQLite may open a file through it at any time.
@@ -17,10 +18,26 @@ struct page_vfs {
 
 static int register_locked(sqlite3_vfs *base, const char *name);
 
+_Static_assert(sizeof(struct log_file) <= sizeof(struct page_file), "one size is asked for, for both");
+
 static sqlite3_vfs *base_of(sqlite3_vfs *vfs) { return ((struct page_vfs *)vfs)->base; }
+
+static int open_log(sqlite3_vfs *base, const char *path, struct log_file *file, int flags, int *flags_out) {
+  memset(file, 0, sizeof *file);
+  file->real = (sqlite3_file *)(file + 1);
+  file->real->pMethods = NULL;
+  int code = base->xOpen(base, path, file->real, flags, flags_out);
+  if (code == SQLITE_OK) {
+    ckv_log_file_attach(file);
+  } else if (file->real->pMethods != NULL) {
+    file->real->pMethods->xClose(file->real);
+  }
+  return code;
+}
 
 static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *face, int flags, int *flags_out) {
   sqlite3_vfs *base = base_of(vfs);
+  if (flags & SQLITE_OPEN_WAL) return open_log(base, path, (struct log_file *)face, flags, flags_out);
   if (!(flags & SQLITE_OPEN_MAIN_DB)) return base->xOpen(base, path, face, flags, flags_out);
 
   struct page_file *file = (struct page_file *)face;
@@ -106,6 +123,7 @@ static int register_locked(sqlite3_vfs *base, const char *name) {
   vfs->base = base;
   vfs->face = (sqlite3_vfs){
     .iVersion = base->iVersion < 3 ? base->iVersion : 3,
+    // Whichever object it is, the file of the VFS below comes after it.
     .szOsFile = (int)sizeof(struct page_file) + base->szOsFile,
     .mxPathname = base->mxPathname,
     .zName = (const char *)(vfs + 1),

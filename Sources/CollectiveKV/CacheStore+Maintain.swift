@@ -86,7 +86,7 @@ extension CacheStore {
 
   /// The store's files; SQLite's shared memory is none: it holds nothing that lasts.
   private func fileSizes() throws(StoreError) -> [FileSize] {
-    let own = [StoreFiles.database, StoreFiles.log, StoreFiles.journal, rows.model.name]
+    let own = [StoreFiles.database, StoreFiles.log, StoreFiles.journal] + (try rows.modelNames())
     var sizes: [FileSize] = []
     for name in try FileSystem.entries(of: path) where name != StoreFiles.sharedMemory {
       // A file may go while the directory is being read: a log that another process emptied.

@@ -71,6 +71,20 @@ extension CacheStore {
     return CacheStore(path: path, rows: rows, pool: pool)
   }
 
+  /// Gives a store another model, after a retrain. Users' rows of the old model are stale from then on: reading them
+  /// throws
+  /// `StoreError.staleUser`, and an append that sets `resetsStaleUser` starts such a user anew. Store objects that
+  /// are open go on reading the old model's users and refuse to append: open the store anew.
+  ///
+  /// - Throws: `StoreError.invalidModel`, `.notAStore`, `.busy`, `.io`: nothing has changed.
+  public static func replaceModel(at path: String, with model: String) throws(StoreError) {
+    let store = try open(at: path)
+    let record = try PoolBlob.install(modelFile: model, into: store.path)
+    let shape = try PoolBlob.open(directory: store.path, record: record).model.shape
+    try store.rows.adopt(ModelRecord(record, shape: shape))
+    try store.close()
+  }
+
   // MARK: Inside
 
   private static func fill(_ directory: String, model: String, _ options: CreateOptions) throws(StoreError) {
