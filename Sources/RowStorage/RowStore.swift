@@ -39,7 +39,7 @@ package final class RowStore: Sendable {
   static let rowCountLimit = 1 << 16
   /// Bytes of pages that a reading connection keeps, and the writing one.
   static let readCacheByteCount = 4 << 20
-  static let writeCacheByteCount = 6 << 20
+  static let writeCacheByteCount = 5 << 20
   /// Reading connections that are kept when nobody needs them.
   private static let idleReaderLimit = 8
 
