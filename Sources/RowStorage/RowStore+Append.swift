@@ -38,7 +38,7 @@ extension RowStore {
     do throws(StoreError) {
       let writer = try leadingWriter()
       try writer.session.setSynced(syncsCommits)
-      var batch = AppendBatch()
+      var batch = AppendBatch(isAlone: tickets.count == 1)
       let (_, meta) = try writer.session.transaction { (meta) throws(StoreError) in
         try beginWriting(meta, writer)
         let generation = try currentGeneration(meta, writer.session.reading)
@@ -81,7 +81,7 @@ extension RowStore {
   func currentGeneration(_ meta: Meta, _ session: ReadSession) throws(StoreError) -> Generation {
     let generation = try generation(meta.generation, session)
     guard generation.modelID == modelID else {
-      throw .poisoned("\(path): the model was replaced by another process, open the store anew")
+      throw .notAStore(path: path, reason: "its model was replaced since it was opened: open it anew to append")
     }
     return generation
   }
@@ -90,6 +90,8 @@ extension RowStore {
 
   /// What a transaction has done so far.
   private struct AppendBatch {
+    /// Whether the transaction has one ticket only.
+    let isAlone: Bool
     var firstSeq: Int64 = 0
     var fresh: ContiguousArray<TailRow> = []
     /// Lengths of users that this transaction has written to.
@@ -97,6 +99,8 @@ extension RowStore {
     var outcomes: [Result<[Int], StoreError>] = []
     /// Users whose rows of another model went: the overlay still lists them.
     var erased: Set<UserID> = []
+
+    init(isAlone: Bool) { self.isAlone = isAlone }
   }
 
   /// One run with its place.
@@ -120,10 +124,12 @@ extension RowStore {
     var placed: [PlacedRun] = []
     placed.reserveCapacity(ticket.runs.count)
     var lengths: [UserID: Int] = [:]
+    // Where no user can come twice, nobody needs to remember what was written: a tenth of a commit of 256 users.
+    let canMeetAgain = !batch.isAlone || !Self.ascend(ticket.runs)
     var results: [Int] = []
     results.reserveCapacity(ticket.runs.count)
     for run in ticket.runs {
-      let known: Int? = lengths[run.user] ?? batch.lengths[run.user]
+      let known: Int? = canMeetAgain ? lengths[run.user] ?? batch.lengths[run.user] : nil
       let (length, isReset) = if let known { (known, false) } else { try length(for: run, writer.session.reading) }
       let rows = try Self.rowsToWrite(run, length, skipsRepeats: ticket.skipsRepeats)
       guard rows.count <= Self.lengthLimit - length else {
@@ -132,7 +138,7 @@ extension RowStore {
       results.append(length + rows.count)
       // A run of no positions resets nobody: that is left to the next one.
       if rows.isEmpty && isReset { continue }
-      lengths[run.user] = length + rows.count
+      if canMeetAgain { lengths[run.user] = length + rows.count }
       guard !rows.isEmpty else { continue }
       placed.append(
         PlacedRun(user: run.user, position: length, rows: rows, isReset: isReset, isContinued: known != nil))
@@ -140,6 +146,12 @@ extension RowStore {
     for run in placed { try write(run, ticket.entries, generation, &meta, &batch, writer) }
     for (user, length) in lengths { batch.lengths[user] = length }
     return results
+  }
+
+  /// Whether each run's user comes after the one before.
+  private static func ascend(_ runs: [Run]) -> Bool {
+    for index in runs.indices.dropFirst() where !(runs[index - 1].user < runs[index].user) { return false }
+    return true
   }
 
   /// The user's length now: overlay, then cache, then the newest block.

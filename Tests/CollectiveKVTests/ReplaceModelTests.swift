@@ -50,10 +50,11 @@ struct ReplaceModelTests {
     try CacheStore.replaceModel(at: path, with: directory.file("new.safetensors"))
     #expect(try store.reconstruct(user: 2, layer: 0) == before)
     let refusal = #expect(throws: StoreError.self) { try store.append(user: 2, embeddings: embeddings) }
-    guard case .poisoned = refusal else {
+    guard case .notAStore = refusal else {
       Issue.record("\(String(describing: refusal))")
       return
     }
+    #expect(try store.reconstruct(user: 2, layer: 0) == before)
     #expect(try CacheStore.open(at: path).statistics().staleUsers == 2)
   }
 
