@@ -69,7 +69,7 @@ let package = Package(
 
     tests("CacheTypesTests", ["CacheTypes"]),
     tests("PoolStorageTests", ["PoolStorage", "CacheTypes"]),
-    tests("PageVFSTests", ["CPageVFS", "CSQLite"]),
+    tests("PageVFSTests", ["CPageVFS", "CSQLite", "CXXHash"]),
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
     tests("CollectiveKVTests", ["CollectiveKV", "PoolStorage", "CSQLite"], exclude: ["Cases"]),

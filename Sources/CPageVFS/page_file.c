@@ -211,12 +211,9 @@ void ckv_page_file_finish_scratch(struct page_file *file, uint32_t size, uint32_
 static int read_page(struct page_file *file, uint8_t *page, uint32_t size, uint32_t number) {
   sqlite3_int64 offset = (sqlite3_int64)(number - 1) * size;
   int code = file->real->pMethods->xRead(file->real, page, (int)size, offset);
-  if (code == SQLITE_IOERR_SHORT_READ) {
-    sqlite3_int64 end;
-    int failed = file->real->pMethods->xFileSize(file->real, &end);
-    if (failed != SQLITE_OK) return failed;
-    return end > offset ? ckv_page_file_damaged(file, number, "is cut by the end of the file") : code;
-  }
+  // SQLite would take what is missing for zeros. Of what it reads here every page was once written: it fills a page that
+  // it adds without reading, and an empty file has no page but the first, which is read elsewhere.
+  if (code == SQLITE_IOERR_SHORT_READ) return ckv_page_file_damaged(file, number, "is not all there: the file is cut");
   if (code == SQLITE_OK && !ckv_page_is_intact(page, size, number)) {
     return ckv_page_file_damaged(file, number, "does not match its checksum");
   }
@@ -276,7 +273,6 @@ static int read_parts(struct page_file *file, uint8_t *buffer, int amount, sqlit
     offset += count;
     amount -= (int)count;
   }
-  if (code == SQLITE_IOERR_SHORT_READ) memset(buffer, 0, (size_t)amount);
   return code;
 }
 
