@@ -1,6 +1,7 @@
-/// Writes of the write-ahead log. A write that makes the file longer is preceded by zeros up to the next half MiB, so that
-/// most commits overwrite bytes that the file system has already given the file, and a sync need not wait for its
-/// journal: one synced 8 KiB write at the end of a growing file took 1.5 times one into a file of its final length.
+/// Writes of the write-ahead log. A write that makes the file longer is preceded by zeros up to the next half MiB, so
+/// that most commits overwrite bytes that the file system has already given the file, and a sync need not wait for
+/// its journal: one synced 8 KiB write at the end of a growing file took 1.5 times one into a file of its final
+/// length.
 ///
 /// SQLite finds the end of a log by the checksums and salts of its frames; what follows the last valid frame has never
 /// meant anything to it, and an older log leaves more than zeros there.

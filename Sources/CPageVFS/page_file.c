@@ -211,8 +211,8 @@ void ckv_page_file_finish_scratch(struct page_file *file, uint32_t size, uint32_
 static int read_page(struct page_file *file, uint8_t *page, uint32_t size, uint32_t number) {
   sqlite3_int64 offset = (sqlite3_int64)(number - 1) * size;
   int code = file->real->pMethods->xRead(file->real, page, (int)size, offset);
-  // SQLite would take what is missing for zeros. Of what it reads here every page was once written: it fills a page that
-  // it adds without reading, and an empty file has no page but the first, which is read elsewhere.
+  // SQLite would take what is missing for zeros. Of what it reads here every page was once written: it fills a page
+  // that it adds without reading, and an empty file has no page but the first, which is read elsewhere.
   if (code == SQLITE_IOERR_SHORT_READ) return ckv_page_file_damaged(file, number, "is not all there: the file is cut");
   if (code == SQLITE_OK && !ckv_page_is_intact(page, size, number)) {
     return ckv_page_file_damaged(file, number, "does not match its checksum");

@@ -1,5 +1,5 @@
-/// Replacing the model: from one commit on, new rows belong to another model. Rows of the old one stay where they are and
-/// are stale: nothing decodes them as the new model's.
+/// Replacing the model: from one commit on, new rows belong to another model. Rows of the old one stay where they are
+/// and are stale: nothing decodes them as the new model's.
 
 package import CacheTypes
 
