@@ -57,7 +57,7 @@ let package = Package(
 
     tests("CacheTypesTests", ["CacheTypes"]),
     tests("PoolStorageTests", ["PoolStorage", "CacheTypes"]),
-    tests("PageVFSTests", ["CPageVFS", "CSQLite"]),
+    tests("PageVFSTests", ["CPageVFS", "CSQLite", "CXXHash"]),
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
     tests("CollectiveKVTests", ["CollectiveKV"]),
