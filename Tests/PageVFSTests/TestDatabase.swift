@@ -30,6 +30,8 @@ final class Directory {
 
   func file(_ name: String) -> String { path + "/" + name }
 
+  static func remove(_ path: String) { unlink(path) }
+
   var names: [String] {
     var found: [String] = []
     guard let stream = opendir(path) else { return [] }
