@@ -41,7 +41,13 @@ import Testing
       var found: [UInt8]?
       let code = errorCode { found = try Sample.contents(try TestDatabase(path, vfs: vfs)) }
       Bytes.overwrite(path, at: place, with: bytes[place])
-      if code != nil { outcome.errors += 1 } else if found == expected { outcome.unharmed += 1 } else { outcome.wrong += 1 }
+      if code != nil {
+        outcome.errors += 1
+      } else if found == expected {
+        outcome.unharmed += 1
+      } else {
+        outcome.wrong += 1
+      }
     }
     #expect(Bytes.read(path) == bytes, "reading changed the file, seed \(seed)")
     return outcome

@@ -10,7 +10,8 @@ enum Sample {
 
   /// Fills a new database: keyed rows of all sizes, some of them on overflow pages.
   static func create(
-    _ path: String, vfs: String = "ckvdb", pageSize: Int = 4096, journal: String = "WAL", rows: Int = 400, seed: UInt64 = 1
+    _ path: String, vfs: String = "ckvdb", pageSize: Int = 4096, journal: String = "WAL", rows: Int = 400,
+    seed: UInt64 = 1
   ) throws -> TestDatabase {
     let database = try TestDatabase(path, vfs: vfs)
     try database.run("PRAGMA page_size=\(pageSize); PRAGMA journal_mode=\(journal); PRAGMA synchronous=OFF")
@@ -27,7 +28,8 @@ enum Sample {
     var random = Seeded(seed)
     try database.run("BEGIN")
     for row in 0..<rows {
-      let size = row % 50 == 0 ? Int.random(in: 5_000...12_000, using: &random) : Int.random(in: 20...600, using: &random)
+      let size =
+        row % 50 == 0 ? Int.random(in: 5_000...12_000, using: &random) : Int.random(in: 20...600, using: &random)
       let user = random.bytes(Int.random(in: 1...20, using: &random))
       _ = try database.contents(
         "INSERT INTO block VALUES (?, ?, ?)",

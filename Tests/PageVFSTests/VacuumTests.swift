@@ -61,6 +61,33 @@ import Testing
     }
   }
 
+  @Test func `an idle connection plays back the journal of a page size that it never saw`() throws {
+    let directory = Directory()
+    let path = directory.file("users.sqlite")
+    try makeSmall(path, journal: "DELETE")
+    let idle = try TestDatabase(path)
+    let expected = try Sample.contents(idle)
+    try TestDatabase(path).run("PRAGMA page_size=8192; VACUUM")
+    // Cut off where the pages of the new size are in the file, and the journal still is too.
+    var call = 0
+    while true {
+      let copy = Bytes.read(path)
+      let other = try TestDatabase(path)
+      let isCutOff = Faults.failing(at: call, forEver: true) {
+        _ = errorCode { try other.run("PRAGMA page_size=1024; VACUUM") }
+        other.close()
+      }
+      try #require(isCutOff)
+      if Bytes.mode(path + "-journal") != nil && pageSize(Bytes.read(path)) == 1024 { break }
+      Directory.remove(path + "-journal")
+      Bytes.write(copy, to: path)
+      call += 1
+    }
+    #expect(try Sample.contents(idle) == expected)
+    #expect(try idle.pragma("page_size") == "8192")
+    #expect(damagedPages(path) == [])
+  }
+
   @Test func `vacuum of an auto_vacuum database leaves a sound file`() throws {
     let directory = Directory()
     let path = directory.file("users.sqlite")
@@ -69,7 +96,8 @@ import Testing
     try database.run("PRAGMA journal_mode=DELETE; PRAGMA auto_vacuum=FULL; PRAGMA page_size=512; VACUUM")
     try database.run("DELETE FROM tail WHERE seq % 2 = 0; INSERT INTO tail SELECT position * 2 + 2, payload FROM block")
     #expect(try database.pragma("auto_vacuum") == "1")
-    #expect(try database.contents(Sample.everything) == Array(expected.prefix(database.contents(Sample.everything).count)))
+    #expect(
+      try database.contents(Sample.everything) == Array(expected.prefix(database.contents(Sample.everything).count)))
     let after = try Sample.contents(database)
     database.close()
     try expectSound(path, pageSize: 512, contents: after)
@@ -83,9 +111,10 @@ import Testing
     database.close()
     var bytes = Bytes.read(path)
     // A free page: VACUUM itself never reads it, but a rollback would write it back.
-    let free = try #require((1...bytes.count / 4096).last { number in
-      bytes[(number - 1) * 4096..<number * 4096 - 8].allSatisfy { $0 == 0 }
-    })
+    let free = try #require(
+      (1...bytes.count / 4096).last { number in
+        bytes[(number - 1) * 4096..<number * 4096 - 8].allSatisfy { $0 == 0 }
+      })
     bytes[free * 4096 - 100] = 1
     Bytes.write(bytes, to: path)
     #expect(damagedPages(path) == [free])
@@ -100,7 +129,8 @@ import Testing
     let database = try Sample.create(path, journal: journal)
     let expected = try Sample.contents(database)
     // So few pages that the transaction's pages are in the file before it is rolled back.
-    try database.run("PRAGMA cache_size=5; BEGIN; DELETE FROM block WHERE position % 2 = 0; SAVEPOINT inner; DELETE FROM tail")
+    try database.run(
+      "PRAGMA cache_size=5; BEGIN; DELETE FROM block WHERE position % 2 = 0; SAVEPOINT inner; DELETE FROM tail")
     try database.run("INSERT INTO block SELECT zeroblob(20), position, payload FROM block; ROLLBACK TO inner; ROLLBACK")
     #expect(try Sample.contents(database) == expected)
     database.close()
@@ -163,7 +193,7 @@ import Testing
       for suffix in ["-journal", "-wal", "-shm"] { Directory.remove(path + suffix) }
       Bytes.write(original, to: path)
       let database = try TestDatabase(path)
-      // Full syncs and a cache of few pages: pages reach the file early, and after their journal.
+      // A cache of few pages: they reach the file early, after their journal was synced.
       try database.run("PRAGMA synchronous=NORMAL; PRAGMA cache_size=4; PRAGMA journal_mode=\(change.journal)")
       isFinished = !Faults.failing(at: call, forEver: forEver) {
         _ = errorCode { try database.run(change.sql) }
@@ -185,7 +215,7 @@ import Testing
     #expect(call > 10, "the change is too small to be cut off anywhere interesting")
   }
 
-  /// Some 20 pages, a few of them free.
+  /// A few dozen pages, some of them free.
   private func makeSmall(_ path: String, journal: String) throws {
     let database = try TestDatabase(path)
     try database.run(
