@@ -131,8 +131,8 @@ static int file_control(sqlite3_file *face, int operation, void *argument) {
 static int file_sector_size(sqlite3_file *face) { return real_of(face)->pMethods->xSectorSize(real_of(face)); }
 
 static int file_characteristics(sqlite3_file *face) {
-  // Atomic writes let SQLite do without a journal, which the pass over a vacuumed file needs; sub-page reads (0x8000, of
-  // later SQLite versions) go around the verification.
+  // Atomic writes let SQLite do without a journal, which the pass over a vacuumed file needs; sub-page reads (0x8000,
+  // of later SQLite versions) go around the verification.
   const int sub_page_read = 0x8000;
   const int hidden = SQLITE_IOCAP_ATOMIC | SQLITE_IOCAP_ATOMIC512 | SQLITE_IOCAP_ATOMIC1K | SQLITE_IOCAP_ATOMIC2K
     | SQLITE_IOCAP_ATOMIC4K | SQLITE_IOCAP_ATOMIC8K | SQLITE_IOCAP_ATOMIC16K | SQLITE_IOCAP_ATOMIC32K
@@ -263,7 +263,8 @@ static int read_parts(struct page_file *file, uint8_t *buffer, int amount, sqlit
     if (code != SQLITE_OK) return code;
   }
   uint32_t size = file->page_size;
-  if (size == 0 || amount < 0 || offset < 0 || offset / size >= UINT32_MAX - CKV_PAGE_SIZE_MAX) return SQLITE_IOERR_READ;
+  if (size == 0 || amount < 0 || offset < 0) return SQLITE_IOERR_READ;
+  if ((offset + amount) / size >= UINT32_MAX) return SQLITE_IOERR_READ;
   int code = ckv_page_file_reserve(file, size);
   while (amount > 0 && code == SQLITE_OK) {
     uint32_t skipped = (uint32_t)(offset % size);

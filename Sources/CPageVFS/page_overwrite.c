@@ -1,7 +1,7 @@
 /// VACUUM outside of WAL mode. SQLite builds the new database in a temporary file and copies its image over the old one
 /// under a rollback journal; when the page size changes, it does so in pages of the OLD size, so that no single write
-/// is a page of the new file. It announces this (SQLITE_FCNTL_OVERWRITE) and syncs before it commits. In between, writes
-/// pass as they are; before the sync every page of the result gets its checksum.
+/// is a page of the new file. It announces this (SQLITE_FCNTL_OVERWRITE) and syncs before it commits. In between,
+/// writes pass as they are; before the sync every page of the result gets its checksum.
 ///
 /// Safe at a crash: the journal stays until after that sync, and its first record is page 1 in the old layout, so that
 /// playing it back writes whole pages of the old size with their checksums. A page that was damaged before cannot get a

@@ -1,5 +1,5 @@
-/// VACUUM and the two journals, finished, rolled back, failing at every call and cut off at every call: the file that is
-/// left always carries its checksums, and always holds the rows from before or from after.
+/// VACUUM and the two journals, finished, rolled back, failing at every call and cut off at every call: the file that
+/// is left always carries its checksums, and always holds the rows from before or from after.
 
 import Testing
 

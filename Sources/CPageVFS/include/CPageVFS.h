@@ -21,8 +21,8 @@
 /// - leaves SQLITE_FCNTL_CHUNK_SIZE alone, and auto_vacuum off: the gaps in b-tree pages of an auto_vacuum database are
 ///   not zeroed, because a pointer-map page can look like a b-tree page.
 ///
-/// What it gets: a page that does not match is SQLITE_IOERR_DATA, with file and page number in sqlite3_log. So is a page
-/// that the end of the file cuts. A page wholly past the end stays SQLITE_IOERR_SHORT_READ, which SQLite takes for
+/// What it gets: a page that does not match is SQLITE_IOERR_DATA, with file and page number in sqlite3_log. So is a
+/// page that the end of the file cuts. A page wholly past the end stays SQLITE_IOERR_SHORT_READ, which SQLite takes for
 /// zeros; it refuses a file shorter than its header says. Write-ahead logs, journals, temporary files and shared
 /// memory pass through untouched; the main database is never memory-mapped.
 #ifndef CKVDB_CPAGEVFS_H
