@@ -260,8 +260,8 @@ static int read_parts(struct page_file *file, uint8_t *buffer, int amount, sqlit
     if (code != SQLITE_OK) return code;
   }
   uint32_t size = file->page_size;
-  if (size == 0 || amount < 0 || offset < 0) return SQLITE_IOERR_READ;
-  if (offset / size >= UINT32_MAX - CKV_PAGE_SIZE_MAX) return SQLITE_IOERR_READ;
+  if (size == 0 || amount < 0 || offset < 0 || offset > INT64_MAX - amount) return SQLITE_IOERR_READ;
+  if ((offset + amount) / size >= UINT32_MAX) return SQLITE_IOERR_READ;
   int code = ckv_page_file_reserve(file, size);
   while (amount > 0 && code == SQLITE_OK) {
     uint32_t skipped = (uint32_t)(offset % size);

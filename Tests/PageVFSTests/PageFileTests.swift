@@ -135,17 +135,11 @@ import Testing
     Bytes.write(bytes, to: path)
     let database = try TestDatabase(path)
     _ = try database.pragma("page_count")
-    func read(_ offset: Int, _ count: Int) throws -> (Int32, [UInt8]) {
-      var buffer = [UInt8](repeating: 0xEE, count: count)
-      let code = try database.withFile {
-        $0.pointee.pMethods.pointee.xRead($0, &buffer, Int32(count), sqlite3_int64(offset))
-      }
-      return (code, buffer)
-    }
-    let sound = try read(4096 * 3 - 10, 300)
+    let sound = try database.readFile(4096 * 3 - 10, 300)
     #expect(sound.0 == SQLITE_OK && sound.1 == Array(bytes[4096 * 3 - 10..<4096 * 3 + 290]))
-    #expect(try read(4096 * 4 + 3000, 40).0 == SQLiteError.badPage)
-    #expect(try read(bytes.count + 8192, 40).0 == SQLiteError.badPage)
+    #expect(try database.readFile(4096 * 4 + 3000, 40).0 == SQLiteError.badPage)
+    #expect(
+      try database.readFile(bytes.count + 8192, 40) == (SQLITE_IOERR | (2 << 8), [UInt8](repeating: 0, count: 40)))
   }
 
   @Test func `a write that is not a whole page is refused`() throws {
@@ -157,16 +151,61 @@ import Testing
     let before = Bytes.read(path)
     let again = try TestDatabase(path)
     _ = try Sample.contents(again)
-    let page = [UInt8](repeating: 7, count: 8192)
     try again.run("BEGIN")
     _ = try again.pragma("page_count")
     for (count, offset) in [(24, 24), (4096, 8000), (1000, 4096), (8192, 8192), (512, 4096), (4096, 0)] {
-      let code = try again.withFile {
-        $0.pointee.pMethods.pointee.xWrite($0, page, Int32(count), sqlite3_int64(offset))
-      }
+      let code = try again.writeFile([UInt8](repeating: 7, count: count), at: offset)
       #expect(code == SQLiteError.badWrite, "\(count) bytes at \(offset)")
     }
     again.close()
     #expect(Bytes.read(path) == before)
+  }
+
+  @Test func `page 1 of an empty file is short, not damaged`() throws {
+    let directory = Directory()
+    let database = try TestDatabase(directory.file("users.sqlite"))
+    #expect(try database.readFile(0, 4096) == (SQLITE_IOERR | (2 << 8), [UInt8](repeating: 0, count: 4096)))
+  }
+
+  @Test func `only an announced overwrite may write parts of pages, until the lock goes`() throws {
+    let directory = Directory()
+    let path = directory.file("users.sqlite")
+    try Sample.create(path, journal: "DELETE").close()
+    let bytes = Bytes.read(path)
+    let database = try TestDatabase(path)
+    #expect(try database.writeFile([1], at: 5000) == SQLiteError.badWrite)
+    _ = try database.withFile { $0.pointee.pMethods.pointee.xFileControl($0, SQLITE_FCNTL_OVERWRITE, nil) }
+    #expect(try database.writeFile([bytes[5000] ^ 1], at: 5000) == SQLITE_OK)
+    #expect(try database.readFile(4096, 4096).0 == SQLITE_OK)
+    _ = try database.withFile { $0.pointee.pMethods.pointee.xUnlock($0, SQLITE_LOCK_NONE) }
+    #expect(try database.readFile(4096, 4096).0 == SQLiteError.badPage)
+    #expect(try database.writeFile([bytes[5000]], at: 5000) == SQLiteError.badWrite)
+  }
+
+  @Test func `pages that only look like b-tree pages keep their bytes`() throws {
+    // An empty index leaf: everything after its header is a gap.
+    var leaf = [UInt8](repeating: 0xA5, count: 512)
+    leaf.replaceSubrange(0..<8, with: [10, 0, 0, 0, 0, 0x01, 0xF8, 0])
+    // The same as an interior page, whose first four bytes would be the page number 0x02000000.
+    var interior = leaf
+    interior[0] = 2
+
+    func written(_ page: [UInt8], number: Int, autoVacuum: String) throws -> [UInt8] {
+      let directory = Directory()
+      let path = directory.file("users.sqlite")
+      let database = try TestDatabase(path)
+      try database.run("PRAGMA page_size=512; PRAGMA auto_vacuum=\(autoVacuum); CREATE TABLE t(x)")
+      #expect(try database.writeFile(page, at: (number - 1) * 512) == SQLITE_OK)
+      let back = try database.readFile((number - 1) * 512, 512)
+      #expect(back.0 == SQLITE_OK)
+      return Array(back.1[..<504])
+    }
+    let cleared = { (page: [UInt8], header: Int) in page[..<header] + [UInt8](repeating: 0, count: 504 - header) }
+    #expect(try written(leaf, number: 2, autoVacuum: "NONE")[...] == cleared(leaf, 8))
+    #expect(try written(leaf, number: 2, autoVacuum: "FULL") == Array(leaf[..<504]))
+    // A file of so many pages (it has a hole) may have an overflow page that continues at page 0x02000000.
+    #expect(try written(interior, number: 5_000_000, autoVacuum: "NONE")[...] == cleared(interior, 12))
+    #expect(try written(interior, number: 9_000_000, autoVacuum: "NONE") == Array(interior[..<504]))
+    #expect(try written(leaf, number: 9_000_000, autoVacuum: "NONE")[...] == cleared(leaf, 8))
   }
 }

@@ -66,8 +66,7 @@ func pageSize(_ bytes: [UInt8]) -> Int {
   return stated == 1 ? 65_536 : stated
 }
 
-/// The page size and that the file is sound in every way: checksums, SQLite's own check, rows, with and without the
-/// layer.
+/// That the file is sound in every way, with and without the layer: page size, checksums, SQLite's own check, rows.
 func expectSound(_ path: String, pageSize: Int, contents: [UInt8], _ note: Comment = "") throws {
   #expect(damagedPages(path) == [], note)
   for vfs in ["ckvdb", "unix"] {

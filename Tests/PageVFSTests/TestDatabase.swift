@@ -30,6 +30,8 @@ final class Directory {
 
   func file(_ name: String) -> String { path + "/" + name }
 
+  static func remove(_ path: String) { unlink(path) }
+
   var names: [String] {
     var found: [String] = []
     guard let stream = opendir(path) else { return [] }
@@ -111,7 +113,18 @@ final class TestDatabase {
     return name.map { String(cString: $0) } ?? ""
   }
 
-  /// Reads or writes part of the file through its methods, as SQLite would.
+  /// Reads from the file through its methods, as SQLite would.
+  func readFile(_ offset: Int, _ count: Int) throws -> (code: Int32, bytes: [UInt8]) {
+    var buffer = [UInt8](repeating: 0xEE, count: count)
+    let code = try withFile { $0.pointee.pMethods.pointee.xRead($0, &buffer, Int32(count), sqlite3_int64(offset)) }
+    return (code, buffer)
+  }
+
+  func writeFile(_ bytes: [UInt8], at offset: Int) throws -> Int32 {
+    try withFile { $0.pointee.pMethods.pointee.xWrite($0, bytes, Int32(bytes.count), sqlite3_int64(offset)) }
+  }
+
+  /// The file as SQLite holds it.
   func withFile<Result>(_ body: (UnsafeMutablePointer<sqlite3_file>) -> Result) throws -> Result {
     var file: UnsafeMutablePointer<sqlite3_file>?
     try check(sqlite3_file_control(handle, "main", SQLITE_FCNTL_FILE_POINTER, &file))
