@@ -22,9 +22,10 @@
 ///   not zeroed, because a pointer-map page can look like a b-tree page.
 ///
 /// What it gets: a page that does not match is SQLITE_IOERR_DATA, with file and page number in sqlite3_log. So is a
-/// page that the end of the file cuts. A page wholly past the end stays SQLITE_IOERR_SHORT_READ, which SQLite takes for
-/// zeros; it refuses a file shorter than its header says. Write-ahead logs, journals, temporary files and shared
-/// memory pass through untouched; the main database is never memory-mapped.
+/// page that is not all in the file: SQLite would take it for zeros, and under a write-ahead log it does not see that
+/// the file is shorter than its header says. Journals, temporary files and shared memory pass through untouched, and so
+/// do the bytes of write-ahead logs, which are only lengthened ahead of their writes; the main database is never
+/// memory-mapped.
 #ifndef CKVDB_CPAGEVFS_H
 #define CKVDB_CPAGEVFS_H
 
