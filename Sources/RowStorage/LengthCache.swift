@@ -6,7 +6,7 @@ package import CacheTypes
 
 /// Lengths of users whose rows are all in blocks: the most recently used ones, a bounded number.
 package struct LengthCache: ~Copyable {
-  package static let capacity = 1 << 16
+  package static let capacity = 1 << 15
   private var young: [UserID: UInt32] = [:]
   private var old: [UserID: UInt32] = [:]
 
