@@ -1,186 +1,32 @@
-/* The kernels over pool rows and of attention on AVX2 (x86-64-v3: with FMA, F16C and BMI). Same bits as serial.c, by
- * the same order of operations: two vectors hold the CKV_LANES lanes. Tails go through masks or small zeroed buffers;
- * nothing past a span is touched. */
+/* The kernels of attention on AVX2 (x86-64-v3: with FMA, F16C and BMI). Same bits as serial.c, by the same order of
+ * operations: two vectors hold the CKV_LANES lanes. Nothing past a span is touched. */
 
-#include "levels.h"
+#include "avx2_lanes.h"
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
 #include <math.h>
-#include <string.h>
 
-#pragma STDC FP_CONTRACT OFF
-
-#define INLINE static inline __attribute__((always_inline)) AVX2
-
-INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-/* All ones in the lanes below `count`, all of them from 8 on. */
-INLINE __m256i mask_below(size_t count) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)smaller(count, 8)), lane);
+/* 8 numbers of a table, those below `rest`. */
+INLINE __m256 table_values(const float *table, size_t stride, const uint32_t *indices, size_t first, size_t rest) {
+  const __m256i mask = mask_below(rest);
+  const __m256i index = indices ? _mm256_maskload_epi32((const int *)indices + first, mask)
+                                : _mm256_add_epi32(_mm256_set1_epi32((int)first),
+                                                   _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), table,
+                                  _mm256_mullo_epi32(index, _mm256_set1_epi32((int)stride)),
+                                  _mm256_castsi256_ps(mask), 4);
 }
 
-INLINE __m256 load_floats(const float *values, size_t count) {
-  return count >= 8 ? _mm256_loadu_ps(values) : _mm256_maskload_ps(values, mask_below(count));
-}
-
-INLINE void store_floats(float *values, size_t count, __m256 vector) {
-  if (count >= 8) _mm256_storeu_ps(values, vector);
-  else _mm256_maskstore_ps(values, mask_below(count), vector);
-}
-
-/* Up to 8 elements from `place` on as f32; lanes from `count` on are zero and not read. */
-INLINE __m256 load(const unsigned char *matrix, size_t place, size_t count, enum ckv_format format) {
-  if (format == CKV_F32) {
-    const float *values = (const float *)(const void *)(matrix + place * 4);
-    return load_floats(values, count);
-  }
-  __m128i half;
-  if (count >= 8) {
-    half = _mm_loadu_si128((const __m128i *)(const void *)(matrix + place * 2));
-  } else {
-    uint16_t rest[8] = {0};
-    for (size_t lane = 0; lane < count; lane++) memcpy(rest + lane, matrix + (place + lane) * 2, 2);
-    half = _mm_loadu_si128((const __m128i *)rest);
-  }
-  if (format == CKV_F16) return _mm256_cvtph_ps(half);
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-}
-
-INLINE __m128 quarter_sums(__m256 low, __m256 high) {
-  const __m256 eight = _mm256_add_ps(low, high);
-  return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-}
-
-INLINE float sum_of_lanes(__m256 low, __m256 high) {
-  const __m128 four = quarter_sums(low, high);
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-
-/* --- rows of pools --- */
-
-INLINE size_t row_of(const uint32_t *rows, size_t index) { return rows ? rows[index] : index; }
-
-/* sums[i] for `group` rows from `first` on. */
-INLINE void row_dot_group(const unsigned char *matrix, size_t stride, const uint32_t *rows, size_t first,
-                          const int group, const float *vector, size_t width, float *sums, enum ckv_format format) {
-  size_t starts[4];
-  __m256 low[4], high[4];
-  UNROLL for (int g = 0; g < group; g++) {
-    starts[g] = row_of(rows, first + g) * stride;
-    low[g] = high[g] = _mm256_setzero_ps();
-  }
-  size_t c = 0;
-  for (; c + 16 <= width; c += 16) {
-    const __m256 a = _mm256_loadu_ps(vector + c), b = _mm256_loadu_ps(vector + c + 8);
-    UNROLL for (int g = 0; g < group; g++) {
-      low[g] = _mm256_fmadd_ps(load(matrix, starts[g] + c, 8, format), a, low[g]);
-      high[g] = _mm256_fmadd_ps(load(matrix, starts[g] + c + 8, 8, format), b, high[g]);
-    }
-  }
-  if (c < width) {
-    const size_t rest = width - c, upper = rest > 8 ? rest - 8 : 0;
-    const __m256 a = load_floats(vector + c, rest);
-    const __m256 b = upper ? load_floats(vector + c + 8, upper) : _mm256_setzero_ps();
-    UNROLL for (int g = 0; g < group; g++) {
-      low[g] = _mm256_fmadd_ps(load(matrix, starts[g] + c, rest, format), a, low[g]);
-      const __m256 x = upper ? load(matrix, starts[g] + c + 8, upper, format) : _mm256_setzero_ps();
-      high[g] = _mm256_fmadd_ps(x, b, high[g]);
-    }
-  }
-  if (group == 4) {
-    __m128 s0 = quarter_sums(low[0], high[0]), s1 = quarter_sums(low[1], high[1]);
-    __m128 s2 = quarter_sums(low[2], high[2]), s3 = quarter_sums(low[3], high[3]);
-    _MM_TRANSPOSE4_PS(s0, s1, s2, s3);
-    _mm_storeu_ps(sums + first, _mm_add_ps(_mm_add_ps(s0, s2), _mm_add_ps(s1, s3)));
-  } else {
-    sums[first] = sum_of_lanes(low[0], high[0]);
-  }
-}
-
-INLINE void row_dots(const void *matrix, size_t stride, const uint32_t *rows, size_t count, const float *vector,
-                     size_t width, float *sums, enum ckv_format format) {
-  size_t i = 0;
-  for (; i + 4 <= count; i += 4) row_dot_group(matrix, stride, rows, i, 4, vector, width, sums, format);
-  for (; i < count; i++) row_dot_group(matrix, stride, rows, i, 1, vector, width, sums, format);
-}
-
-/* `vectors` x 8 columns from `column` on, `last` columns in the last vector. */
-INLINE void column_sums(const unsigned char *matrix, size_t stride, const uint32_t *rows, const float *weights,
-                        size_t count, float scale, size_t column, const int vectors, size_t last, float *sums,
-                        enum ckv_format format) {
-  __m256 even[4], odd[4];
-  UNROLL for (int v = 0; v < vectors; v++) even[v] = odd[v] = _mm256_setzero_ps();
-  for (size_t i = 0; i < count; i += 2) {
-    const size_t start = row_of(rows, i) * stride + column;
-    const __m256 weight = _mm256_set1_ps(weights[i]);
-    UNROLL for (int v = 0; v < vectors; v++)
-      even[v] = _mm256_fmadd_ps(weight, load(matrix, start + v * 8, v == vectors - 1 ? last : 8, format), even[v]);
-    if (i + 1 == count) break;
-    const size_t next = row_of(rows, i + 1) * stride + column;
-    const __m256 second = _mm256_set1_ps(weights[i + 1]);
-    UNROLL for (int v = 0; v < vectors; v++)
-      odd[v] = _mm256_fmadd_ps(second, load(matrix, next + v * 8, v == vectors - 1 ? last : 8, format), odd[v]);
-  }
-  UNROLL for (int v = 0; v < vectors; v++)
-    store_floats(sums + column + v * 8, v == vectors - 1 ? last : 8,
-                 _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_add_ps(even[v], odd[v])));
-}
-
-INLINE void row_sum(const void *matrix, size_t stride, const uint32_t *rows, const float *weights, size_t count,
-                    float scale, size_t width, float *sums, enum ckv_format format) {
-  size_t column = 0;
-  for (; column + 32 <= width; column += 32)
-    column_sums(matrix, stride, rows, weights, count, scale, column, 4, 8, sums, format);
-  for (; column < width; column += 8)
-    column_sums(matrix, stride, rows, weights, count, scale, column, 1, width - column, sums, format);
-}
-
-INLINE void widen_rows(const void *matrix, size_t stride, const uint32_t *rows, size_t count, size_t width,
-                       float *target, size_t target_stride, enum ckv_format format) {
-  for (size_t i = 0; i < count; i++) {
-    const size_t start = row_of(rows, i) * stride;
-    for (size_t c = 0; c < width; c += 8)
-      store_floats(target + i * target_stride + c, width - c, load(matrix, start + c, width - c, format));
-  }
-}
-
-#define ROW_KERNELS(name, format)                                                                                   \
-  AVX2 static void ckv_row_dots_##name##_avx2(const void *matrix, size_t stride, const uint32_t *rows,              \
-                                              size_t count, const float *vector, size_t width, float *sums) {       \
-    row_dots(matrix, stride, rows, count, vector, width, sums, format);                                             \
-  }                                                                                                                 \
-  AVX2 static void ckv_row_sum_##name##_avx2(const void *matrix, size_t stride, const uint32_t *rows,               \
-                                             const float *weights, size_t count, float scale, size_t width,         \
-                                             float *sums) {                                                         \
-    row_sum(matrix, stride, rows, weights, count, scale, width, sums, format);                                      \
-  }                                                                                                                 \
-  AVX2 static void ckv_widen_rows_##name##_avx2(const void *matrix, size_t stride, const uint32_t *rows,            \
-                                                size_t count, size_t width, float *target, size_t target_stride) {  \
-    widen_rows(matrix, stride, rows, count, width, target, target_stride, format);                                  \
-  }
-
-ROW_KERNELS(f32, CKV_F32)
-ROW_KERNELS(f16, CKV_F16)
-ROW_KERNELS(bf16, CKV_BF16)
-
-/* --- attention --- */
-
-AVX2 static float ckv_scores_f32_avx2(const float *table, const uint32_t *indices, const float *columns,
-                                      size_t column_stride, const float *coefficients, size_t dimensions, float scale,
-                                      size_t count, float *scores) {
+AVX2 static float ckv_scores_f32_avx2(const float *table, size_t table_stride, const uint32_t *indices,
+                                      const float *columns, size_t column_stride, const float *coefficients,
+                                      size_t dimensions, float scale, size_t count, float *scores) {
   const __m256 lowest = _mm256_set1_ps(-INFINITY);
   __m256 greatest = lowest;
   for (size_t i = 0; i < count; i += 8) {
     const size_t rest = count - i;
     const __m256i mask = mask_below(rest);
-    __m256 score = table ? _mm256_mask_i32gather_ps(_mm256_setzero_ps(), table,
-                                                    _mm256_maskload_epi32((const int *)indices + i, mask),
-                                                    _mm256_castsi256_ps(mask), 4)
-                         : load_floats(scores + i, rest);
+    __m256 score = table ? table_values(table, table_stride, indices, i, rest) : load_floats(scores + i, rest);
     for (size_t d = 0; d < dimensions; d++)
       score = _mm256_fmadd_ps(_mm256_set1_ps(coefficients[d]), load_floats(columns + d * column_stride + i, rest),
                               score);
@@ -239,6 +85,44 @@ AVX2 static double ckv_exp_sum_f32_avx2(float *values, size_t count, float shift
   return total;
 }
 
+AVX2 static void ckv_head_exp_f32_avx2(float *values, size_t count, float scale, unsigned heads) {
+  const __m128 factor = _mm_set1_ps(scale);
+  const __m128i bits = _mm_and_si128(_mm_set1_epi32((int)heads), _mm_setr_epi32(1, 2, 4, 8));
+  const __m128i wanted = _mm_cmpgt_epi32(bits, _mm_setzero_si128());
+  __m128 greatest = _mm_set1_ps(-INFINITY);
+  for (size_t i = 0; i < count; i++)
+    greatest = _mm_max_ps(_mm_mul_ps(factor, _mm_loadu_ps(values + i * CKV_GROUP)), greatest);
+  const __m256 shift = _mm256_set_m128(greatest, greatest), factors = _mm256_set1_ps(scale);
+  const __m256i stored = _mm256_set_m128i(wanted, wanted);
+  for (size_t i = 0; i < count * CKV_GROUP; i += 8) {
+    const size_t rest = count * CKV_GROUP - i;
+    const __m256 value = _mm256_mul_ps(factors, load_floats(values + i, rest));
+    _mm256_maskstore_ps(values + i, _mm256_and_si256(stored, mask_below(rest)),
+                        exponential(_mm256_sub_ps(value, shift)));
+  }
+}
+
+AVX2 static void ckv_head_totals_f32_avx2(const float *values, size_t count, double *totals) {
+  for (int h = 0; h < CKV_GROUP; h++) totals[h] = 0;
+  const size_t all = count * CKV_GROUP;
+  for (size_t first = 0; first < all; first += EXP_SUM_RUN) {
+    const size_t end = smaller(all, first + EXP_SUM_RUN);
+    __m256 groups[8];
+    UNROLL for (int g = 0; g < 8; g++) groups[g] = _mm256_setzero_ps();
+    for (size_t i = first; i < end; i += 64)
+      UNROLL for (int g = 0; g < 8; g++) {
+        const size_t start = i + (size_t)g * 8;
+        if (start < end) groups[g] = _mm256_add_ps(groups[g], load_floats(values + start, end - start));
+      }
+    UNROLL for (int half = 0; half < 2; half++)
+      groups[half] = _mm256_add_ps(_mm256_add_ps(groups[half], groups[2 + half]),
+                                   _mm256_add_ps(groups[4 + half], groups[6 + half]));
+    float sums[CKV_GROUP];
+    _mm_storeu_ps(sums, quarter_sums(groups[0], groups[1]));
+    for (int h = 0; h < CKV_GROUP; h++) totals[h] += sums[h];
+  }
+}
+
 AVX2 static float ckv_dot_f32_avx2(const float *a, const float *b, size_t count) {
   __m256 groups[8];
   UNROLL for (int g = 0; g < 8; g++) groups[g] = _mm256_setzero_ps();
@@ -284,6 +168,32 @@ AVX2 static size_t ckv_compact_f32_avx2(const float *sums, size_t count, uint32_
   return found;
 }
 
+AVX2 static size_t ckv_compact_heads_f32_avx2(const float *sums, size_t count, uint32_t *rows, float *weights) {
+  size_t found = 0;
+  for (size_t i = 0; i < count; i++) {
+    const __m128 row = _mm_loadu_ps(sums + i * CKV_GROUP);
+    _mm_storeu_ps(weights + found * CKV_GROUP, row);
+    rows[found] = (uint32_t)i;
+    found += _mm_movemask_ps(_mm_cmp_ps(row, _mm_setzero_ps(), _CMP_NEQ_UQ)) != 0;
+  }
+  return found;
+}
+
+AVX2 static size_t ckv_used_rows_u32_avx2(const uint32_t *indices, size_t count, size_t row_count, uint8_t *marks,
+                                          uint32_t *rows) {
+  memset(marks, 0, row_count);
+  for (size_t i = 0; i < count; i++) marks[indices[i]] = 1;
+  size_t found = 0, i = 0;
+  for (; i + 32 <= row_count; i += 32) {
+    const __m256i seen = _mm256_loadu_si256((const __m256i *)(const void *)(marks + i));
+    unsigned used = ~(unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(seen, _mm256_setzero_si256()));
+    for (; used; used &= used - 1) rows[found++] = (uint32_t)(i + (size_t)__builtin_ctz(used));
+  }
+  for (; i < row_count; i++)
+    if (marks[i]) rows[found++] = (uint32_t)i;
+  return found;
+}
+
 AVX2 static size_t ckv_first_nonfinite_f32_avx2(const float *values, size_t count) {
   const __m256i exponent = _mm256_set1_epi32(0x7F800000);
   for (size_t i = 0; i < count; i += 8) {
@@ -306,16 +216,20 @@ AVX2 static uint32_t ckv_max_u32_avx2(const uint32_t *values, size_t count) {
 }
 
 const struct ckv_kernels ckv_kernels_avx2 = {
-    .f32 = {ckv_row_dots_f32_avx2, ckv_row_sum_f32_avx2, ckv_widen_rows_f32_avx2},
-    .f16 = {ckv_row_dots_f16_avx2, ckv_row_sum_f16_avx2, ckv_widen_rows_f16_avx2},
-    .bf16 = {ckv_row_dots_bf16_avx2, ckv_row_sum_bf16_avx2, ckv_widen_rows_bf16_avx2},
+    .f32 = ROW_TABLE(f32, avx2),
+    .f16 = ROW_TABLE(f16, avx2),
+    .bf16 = ROW_TABLE(bf16, avx2),
     .project_f32 = ckv_project_f32_avx2,
     .route_f32 = ckv_route_f32_avx2,
     .scores_f32 = ckv_scores_f32_avx2,
     .exp_sum_f32 = ckv_exp_sum_f32_avx2,
+    .head_exp_f32 = ckv_head_exp_f32_avx2,
+    .head_totals_f32 = ckv_head_totals_f32_avx2,
     .dot_f32 = ckv_dot_f32_avx2,
     .add_rows_f32 = ckv_add_rows_f32_avx2,
     .compact_f32 = ckv_compact_f32_avx2,
+    .compact_heads_f32 = ckv_compact_heads_f32_avx2,
+    .used_rows_u32 = ckv_used_rows_u32_avx2,
     .first_nonfinite_f32 = ckv_first_nonfinite_f32_avx2,
     .max_u32 = ckv_max_u32_avx2,
 };

@@ -29,6 +29,38 @@ ENCODER_KERNELS(avx2)
 ENCODER_KERNELS(avx512)
 #undef ENCODER_KERNELS
 
+/* So have the kernels over pool rows, each once per format and level. */
+#define ROW_DOTS(name, level)                                                                                         \
+  void ckv_row_dots_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, size_t count,           \
+                                     const float *vector, size_t width, float *sums)
+#define HEAD_DOTS(name, level)                                                                                        \
+  void ckv_head_dots_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, size_t count,          \
+                                      const float *vector, const size_t *bounds, float *sums)
+#define ROW_SUM(name, level)                                                                                          \
+  void ckv_row_sum_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, const float *weights,    \
+                                    size_t count, float scale, size_t width, float *sums)
+#define HEAD_SUMS(name, level)                                                                                        \
+  void ckv_head_sums_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, const float *weights,  \
+                                      size_t count, const float *scales, const size_t *bounds, float *sums)
+#define WIDEN_ROWS(name, level)                                                                                       \
+  void ckv_widen_rows_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, size_t count,         \
+                                       size_t width, float *target, size_t target_stride)
+#define ROW_KERNELS(name, level)                                                                                      \
+  ROW_DOTS(name, level);                                                                                              \
+  HEAD_DOTS(name, level);                                                                                             \
+  ROW_SUM(name, level);                                                                                               \
+  HEAD_SUMS(name, level);                                                                                             \
+  WIDEN_ROWS(name, level);
+#define ROW_KERNELS_OF(level) ROW_KERNELS(f32, level) ROW_KERNELS(f16, level) ROW_KERNELS(bf16, level)
+ROW_KERNELS_OF(serial)
+ROW_KERNELS_OF(avx2)
+ROW_KERNELS_OF(avx512)
+#undef ROW_KERNELS_OF
+#undef ROW_KERNELS
+#define ROW_TABLE(name, level)                                                                                        \
+  {ckv_row_dots_##name##_##level, ckv_head_dots_##name##_##level, ckv_row_sum_##name##_##level,                       \
+   ckv_head_sums_##name##_##level, ckv_widen_rows_##name##_##level}
+
 /* How a matrix's elements are kept. Level files pass it as a constant into inlined functions. */
 enum ckv_format { CKV_F32, CKV_F16, CKV_BF16 };
 

@@ -59,17 +59,30 @@ static inline void row_dots(const void *matrix, size_t stride, const uint32_t *r
   }
 }
 
-static inline void row_sum(const void *matrix, size_t stride, const uint32_t *rows, const float *weights, size_t count,
-                           float scale, size_t width, float *sums, enum ckv_format format) {
-  for (size_t first = 0; first < width; first += CKV_LANES) {
-    const size_t columns = width - first < CKV_LANES ? width - first : CKV_LANES;
-    float halves[2][CKV_LANES] = {{0}};
+static inline void head_dots(const void *matrix, size_t stride, const uint32_t *rows, size_t count,
+                             const float *vector, const size_t *bounds, float *sums, enum ckv_format format) {
+  for (size_t i = 0; i < count; i++) {
+    const uint32_t row = (uint32_t)row_of(rows, i);
+    for (size_t h = 0; h < CKV_GROUP; h++) {
+      const size_t width = bounds[h + 1] - bounds[h];
+      const unsigned char *column = (const unsigned char *)matrix + bounds[h] * (format == CKV_F32 ? 4 : 2);
+      row_dots(column, stride, &row, 1, vector + bounds[h], width, sums + i * CKV_GROUP + h, format);
+    }
+  }
+}
+
+static inline void column_range_sums(const void *matrix, size_t stride, const uint32_t *rows, const float *weights,
+                                     size_t weight_stride, size_t count, float scale, size_t column, size_t end,
+                                     float *sums, enum ckv_format format) {
+  for (size_t first = column; first < end; first += CKV_LANES) {
+    const size_t columns = end - first < CKV_LANES ? end - first : CKV_LANES;
+    float lanes[CKV_LANES] = {0};
     for (size_t i = 0; i < count; i++) {
       const size_t start = row_of(rows, i) * stride + first;
-      float *half = halves[i % 2];
-      for (size_t c = 0; c < columns; c++) half[c] = fmaf(weights[i], load(matrix, start + c, format), half[c]);
+      for (size_t c = 0; c < columns; c++)
+        lanes[c] = fmaf(weights[i * weight_stride], load(matrix, start + c, format), lanes[c]);
     }
-    for (size_t c = 0; c < columns; c++) sums[first + c] = scale * (halves[0][c] + halves[1][c]);
+    for (size_t c = 0; c < columns; c++) sums[first + c] = scale * lanes[c];
   }
 }
 
@@ -81,24 +94,22 @@ static inline void widen_rows(const void *matrix, size_t stride, const uint32_t 
   }
 }
 
-#define ROW_KERNELS(name, format)                                                                                   \
-  static void ckv_row_dots_##name##_serial(const void *matrix, size_t stride, const uint32_t *rows, size_t count,   \
-                                           const float *vector, size_t width, float *sums) {                        \
-    row_dots(matrix, stride, rows, count, vector, width, sums, format);                                             \
-  }                                                                                                                 \
-  static void ckv_row_sum_##name##_serial(const void *matrix, size_t stride, const uint32_t *rows,                  \
-                                          const float *weights, size_t count, float scale, size_t width,            \
-                                          float *sums) {                                                            \
-    row_sum(matrix, stride, rows, weights, count, scale, width, sums, format);                                      \
-  }                                                                                                                 \
-  static void ckv_widen_rows_##name##_serial(const void *matrix, size_t stride, const uint32_t *rows, size_t count, \
-                                             size_t width, float *target, size_t target_stride) {                   \
-    widen_rows(matrix, stride, rows, count, width, target, target_stride, format);                                  \
-  }
+#define DEFINE(name, format)                                                                                          \
+  ROW_DOTS(name, serial) { row_dots(matrix, stride, rows, count, vector, width, sums, format); }                      \
+  HEAD_DOTS(name, serial) { head_dots(matrix, stride, rows, count, vector, bounds, sums, format); }                   \
+  ROW_SUM(name, serial) {                                                                                             \
+    column_range_sums(matrix, stride, rows, weights, 1, count, scale, 0, width, sums, format);                        \
+  }                                                                                                                   \
+  HEAD_SUMS(name, serial) {                                                                                           \
+    for (size_t h = 0; h < CKV_GROUP; h++)                                                                            \
+      column_range_sums(matrix, stride, rows, weights + h, CKV_GROUP, count, scales[h], bounds[h], bounds[h + 1],     \
+                        sums, format);                                                                                \
+  }                                                                                                                   \
+  WIDEN_ROWS(name, serial) { widen_rows(matrix, stride, rows, count, width, target, target_stride, format); }
 
-ROW_KERNELS(f32, CKV_F32)
-ROW_KERNELS(f16, CKV_F16)
-ROW_KERNELS(bf16, CKV_BF16)
+DEFINE(f32, CKV_F32)
+DEFINE(f16, CKV_F16)
+DEFINE(bf16, CKV_BF16)
 
 /* --- encoder --- */
 
@@ -141,12 +152,12 @@ static void ckv_route_f32_serial(const float *rows, size_t row_stride, size_t ro
 
 /* --- attention --- */
 
-static float ckv_scores_f32_serial(const float *table, const uint32_t *indices, const float *columns,
-                                   size_t column_stride, const float *coefficients, size_t dimensions, float scale,
-                                   size_t count, float *scores) {
+static float ckv_scores_f32_serial(const float *table, size_t table_stride, const uint32_t *indices,
+                                   const float *columns, size_t column_stride, const float *coefficients,
+                                   size_t dimensions, float scale, size_t count, float *scores) {
   float greatest = -INFINITY;
   for (size_t i = 0; i < count; i++) {
-    float score = table ? table[indices[i]] : scores[i];
+    float score = table ? table[row_of(indices, i) * table_stride] : scores[i];
     for (size_t d = 0; d < dimensions; d++) score = fmaf(coefficients[d], columns[d * column_stride + i], score);
     scores[i] = scale * score;
     greatest = scores[i] > greatest ? scores[i] : greatest;
@@ -175,6 +186,29 @@ static double ckv_exp_sum_f32_serial(float *values, size_t count, float shift) {
     total += sum_of_lanes(lanes);
   }
   return total;
+}
+
+static void ckv_head_exp_f32_serial(float *values, size_t count, float scale, unsigned heads) {
+  for (size_t h = 0; h < CKV_GROUP; h++) {
+    if (!(heads >> h & 1)) continue;
+    float greatest = -INFINITY;
+    for (size_t i = h; i < count * CKV_GROUP; i += CKV_GROUP)
+      greatest = scale * values[i] > greatest ? scale * values[i] : greatest;
+    for (size_t i = h; i < count * CKV_GROUP; i += CKV_GROUP) values[i] = exponential(scale * values[i] - greatest);
+  }
+}
+
+static void ckv_head_totals_f32_serial(const float *values, size_t count, double *totals) {
+  for (size_t h = 0; h < CKV_GROUP; h++) totals[h] = 0;
+  for (size_t first = 0; first < count * CKV_GROUP; first += EXP_SUM_RUN) {
+    float groups[4][CKV_LANES] = {{0}};
+    for (size_t i = first; i < count * CKV_GROUP && i < first + EXP_SUM_RUN; i++)
+      groups[i / CKV_LANES % 4][i % CKV_LANES] += values[i];
+    for (size_t lane = 0; lane < CKV_LANES; lane++)
+      groups[0][lane] = (groups[0][lane] + groups[1][lane]) + (groups[2][lane] + groups[3][lane]);
+    for (size_t h = 0; h < CKV_GROUP; h++)
+      totals[h] += (groups[0][h] + groups[0][h + 8]) + (groups[0][h + 4] + groups[0][h + 12]);
+  }
 }
 
 static float ckv_dot_f32_serial(const float *a, const float *b, size_t count) {
@@ -207,6 +241,28 @@ static size_t ckv_compact_f32_serial(const float *sums, size_t count, uint32_t *
   return found;
 }
 
+static size_t ckv_compact_heads_f32_serial(const float *sums, size_t count, uint32_t *rows, float *weights) {
+  size_t found = 0;
+  for (size_t i = 0; i < count; i++) {
+    const float *row = sums + i * CKV_GROUP;
+    if (row[0] == 0 && row[1] == 0 && row[2] == 0 && row[3] == 0) continue;
+    rows[found] = (uint32_t)i;
+    memcpy(weights + found * CKV_GROUP, row, CKV_GROUP * sizeof *row);
+    found++;
+  }
+  return found;
+}
+
+static size_t ckv_used_rows_u32_serial(const uint32_t *indices, size_t count, size_t row_count, uint8_t *marks,
+                                       uint32_t *rows) {
+  memset(marks, 0, row_count);
+  for (size_t i = 0; i < count; i++) marks[indices[i]] = 1;
+  size_t found = 0;
+  for (size_t i = 0; i < row_count; i++)
+    if (marks[i]) rows[found++] = (uint32_t)i;
+  return found;
+}
+
 static size_t ckv_first_nonfinite_f32_serial(const float *values, size_t count) {
   for (size_t i = 0; i < count; i++)
     if (!isfinite(values[i])) return i;
@@ -220,16 +276,20 @@ static uint32_t ckv_max_u32_serial(const uint32_t *values, size_t count) {
 }
 
 const struct ckv_kernels ckv_kernels_serial = {
-    .f32 = {ckv_row_dots_f32_serial, ckv_row_sum_f32_serial, ckv_widen_rows_f32_serial},
-    .f16 = {ckv_row_dots_f16_serial, ckv_row_sum_f16_serial, ckv_widen_rows_f16_serial},
-    .bf16 = {ckv_row_dots_bf16_serial, ckv_row_sum_bf16_serial, ckv_widen_rows_bf16_serial},
+    .f32 = ROW_TABLE(f32, serial),
+    .f16 = ROW_TABLE(f16, serial),
+    .bf16 = ROW_TABLE(bf16, serial),
     .project_f32 = ckv_project_f32_serial,
     .route_f32 = ckv_route_f32_serial,
     .scores_f32 = ckv_scores_f32_serial,
     .exp_sum_f32 = ckv_exp_sum_f32_serial,
+    .head_exp_f32 = ckv_head_exp_f32_serial,
+    .head_totals_f32 = ckv_head_totals_f32_serial,
     .dot_f32 = ckv_dot_f32_serial,
     .add_rows_f32 = ckv_add_rows_f32_serial,
     .compact_f32 = ckv_compact_f32_serial,
+    .compact_heads_f32 = ckv_compact_heads_f32_serial,
+    .used_rows_u32 = ckv_used_rows_u32_serial,
     .first_nonfinite_f32 = ckv_first_nonfinite_f32_serial,
     .max_u32 = ckv_max_u32_serial,
 };
@@ -243,8 +303,4 @@ void ckv_pack_panels_f32(const float *weights, size_t outputs, size_t width, flo
       for (size_t k = 0; k < width; k++)
         panel[k * CKV_PANEL + lane] = first + lane < outputs ? weights[(first + lane) * width + k] : 0.0f;
   }
-}
-
-void ckv_scatter_add_f32(float *sums, const uint32_t *indices, const float *weights, size_t count) {
-  for (size_t i = 0; i < count; i++) sums[indices[i]] += weights[i];
 }

@@ -104,10 +104,11 @@ package struct PartTensors: Sendable {
   }
 }
 
-/// The tensors of one layer.
-package struct LayerTensors: Sendable {
-  package var key: PartTensors
-  package var value: PartTensors?
+/// The tensors of one layer. A class, so that handing a layer on counts one reference and not one per tensor: those
+/// counts were a tenth of a short attend.
+package final class LayerTensors: Sendable {
+  package let key: PartTensors
+  package let value: PartTensors?
   package init(key: PartTensors, value: PartTensors?) {
     self.key = key
     self.value = value

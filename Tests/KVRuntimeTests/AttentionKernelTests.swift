@@ -91,7 +91,7 @@ import Testing
           for (kernels, target) in [(level.kernels, scores), (Level.serial, expected)] {
             greatest.append(
               kernels.scores_f32(
-                usesTable ? table.floats : nil, usesTable ? indices.indices : nil, columns.floats, stride,
+                usesTable ? table.floats : nil, 1, usesTable ? indices.indices : nil, columns.floats, stride,
                 coefficients.floats, dimensions, 0.3, count, target.floats))
           }
           let seen = scores.read(count)
@@ -115,7 +115,7 @@ import Testing
       var scores = [Float](repeating: -3, count: 21)
       scores[place] = .nan
       scores[5] = -2
-      #expect(level.kernels.scores_f32(nil, nil, nil, 0, nil, 0, 1, 21, &scores) == -2)
+      #expect(level.kernels.scores_f32(nil, 0, nil, nil, 0, nil, 0, 1, 21, &scores) == -2)
     }
   }
 

@@ -1,11 +1,13 @@
-/// One layer's keys and values as attention reads them, and the two identities that keep it from building them:
+/// One layer's keys and values as attention reads them, and the two identities, head by head, that keep it from building
+/// them:
 ///
 ///     scores   q . K_i        = q_u . u_k[i] + t[I_k[i]],          t = P_k q_c
 ///     output   sum_i a_i V_i  = [ sum_i a_i u_v[i] ; P_v^T h ],    h[j] = sum of a_i with I_v[i] = j
 ///
-/// and in the additive form q_u = B_k^T q, q_c = q, output P_v^T h + B_v sum_i a_i u_v[i]. Where a range is short
-/// beside the pool, pool rows are read position by position instead; that choice depends on the range's length and the
-/// pool's alone, so a query's result is the same bits whatever other queries and positions come with it.
+/// and in the additive form q_u = B_k^T q, q_c = q, output P_v^T h + B_v sum_i a_i u_v[i]. t and h are taken over the pool
+/// rows in use. Where a range is short beside the pool, pool rows are read position by position instead; that choice
+/// depends on the range's length and the pool's alone, so a query's result is the same bits whatever other queries and
+/// positions come with it.
 
 internal import CKernels
 internal import CacheTypes
@@ -29,63 +31,62 @@ struct SideColumns {
   func poolColumn(_ column: Int) -> UnsafeRawPointer { unsafe pool + column * elementByteCount }
 }
 
-/// What a call of attention prepares once: kernels, head slices, bases, and scratch for the longest range. Not for
-/// two threads at once.
+/// What a call of attention prepares once: kernels, bases, and scratch for the longest range. Not for two threads at
+/// once.
 struct AttentionLayer: ~Copyable {
   let shape: LayerShape
-  let keySlices: [HeadSlice]
-  let valueSlices: [HeadSlice]
-  private let value: PartShape
+  let value: PartShape
+  let kernels: ckv_kernels
+  let scratch: AttentionScratch
   private let tensors: LayerTensors
-  private let valueTensors: PartTensors
-  private let kernels: ckv_kernels
   private let keyBasis: [Float]
   private let valueBasis: [Float]
-  private let scratch: AttentionScratch
 
   /// - Throws: `StoreError.invalidInput` for a key-only layer.
   /// - Precondition: the tensors fit the shape.
   init(_ shape: LayerShape, _ tensors: LayerTensors, longestRange: Int) throws(StoreError) {
-    guard let value = shape.value, let valueTensors = tensors.value else {
+    guard let value = shape.value, tensors.value != nil else {
       throw .invalidInput("the layer is key-only: there are no values to attend to")
     }
     self.shape = shape
     self.value = value
     self.tensors = tensors
-    self.valueTensors = valueTensors
     kernels = Kernels.active
-    keySlices = (0..<shape.heads).map { HeadSlice($0, of: shape.heads, shape.key) }
-    valueSlices = (0..<shape.heads).map { HeadSlice($0, of: shape.heads, value) }
     keyBasis = shape.key.isAdditive ? tensors.key.basis!.transposed() : []
-    valueBasis = value.isAdditive ? valueTensors.basis!.transposed() : []
-    scratch = AttentionScratch(
-      positions: longestRange,
-      table: Self.usesTable(longestRange, shape.key) ? shape.key.poolRows : 0,
-      sums: Self.usesSums(longestRange, value) ? value.poolRows : 0,
-      dimensions: max(shape.key.userWidth, value.userWidth))
+    valueBasis = value.isAdditive ? tensors.value!.basis!.transposed() : []
+    scratch = AttentionScratch.take(
+      for: AttentionScratch.Need(
+        positions: longestRange, keyRows: Self.usesTable(longestRange, shape.key) ? shape.key.poolRows : nil,
+        valueRows: Self.usesSums(longestRange, value) ? value.poolRows : nil, heads: shape.heads,
+        dimensions: max(shape.key.userWidth, value.userWidth)))
   }
 
-  /// Whether a dot product per pool row comes cheaper than one per position. A row read in turn costs about what a row
-  /// read by index does, and looking the products up comes on top: so from somewhat more than m positions on.
+  deinit { scratch.giveBack() }
+
+  /// Whether a dot product per pool row in use comes cheaper than one per position. Finding the rows costs about a
+  /// quarter of a nanosecond per position and as much per eight pool rows; it pays where positions meet in rows often
+  /// enough, which with uniform use they do from about a quarter of m positions on.
   static func usesTable(_ positions: Int, _ part: PartShape) -> Bool {
-    positions >= part.poolRows + part.poolRows / 4 && part.poolRows <= Int(Int32.max)
+    positions >= part.poolRows / 4 && part.poolRows <= Int(Int32.max) / HeadGroup.size
   }
 
-  /// Whether adding up weights per pool row first comes cheaper than a pool row per position. Adding them up costs a
-  /// pass over the positions and one over the pool's rows per head: so from somewhat more than m positions on.
-  static func usesSums(_ positions: Int, _ part: PartShape) -> Bool {
-    positions >= part.poolRows + part.poolRows / 4
-  }
+  /// Whether adding up weights per pool row first comes cheaper than a pool row per position: a pass over the positions
+  /// and one over the pool's rows against rows that are read more than once.
+  static func usesSums(_ positions: Int, _ part: PartShape) -> Bool { positions >= part.poolRows / 4 }
+
+  /// Whether so many positions leave so few pool rows out that looking for those costs more than reading them.
+  static func usesAllRows(_ positions: Int, _ part: PartShape) -> Bool { positions >= 2 * part.poolRows }
 
   /// Hands the columns of both sides to `body`.
   func withColumns<Failure: Error>(
     _ entries: LayerEntries, count: Int, _ body: (SideColumns, SideColumns) throws(Failure) -> Void
   ) throws(Failure) {
+    scratch.forgetUsedRows()
     try unsafe withSide(
       shape.key, tensors.key, keyBasis, entries.keyIndices, entries.keyUser, count
     ) { (keys) throws(Failure) in
       try unsafe withSide(
-        value, valueTensors, valueBasis, shape.sharesRouter ? entries.keyIndices : entries.valueIndices,
+        value, tensors.value!, valueBasis, shape.sharesRouter ? entries.keyIndices : entries.valueIndices,
         entries.valueUser, count
       ) { (values) throws(Failure) in
         try unsafe body(keys, values)
@@ -128,32 +129,50 @@ extension AttentionLayer {
   func score(
     _ query: UnsafePointer<Float>, head: Int, _ keys: SideColumns, _ range: Range<Int>, scale: Float
   ) -> Float {
-    let slice = keySlices[head]
+    let slice = HeadSlice(head, of: shape.heads, shape.key)
+    let own = unsafe ownPart(query, slice, keys)
     let indices = unsafe keys.indices + range.lowerBound
-    let columns = unsafe keys.user + slice.user.lowerBound * keys.count + range.lowerBound
-    let coefficients: UnsafePointer<Float>
-    let poolQuery: UnsafePointer<Float>
-    if unsafe keys.shape.isAdditive {
-      unsafe kernels.f32.row_dots(
-        keys.basis + slice.columns.lowerBound, keys.shape.poolWidth, nil, slice.user.count,
-        query + slice.columns.lowerBound, slice.columns.count, scratch.coefficients)
-      unsafe coefficients = UnsafePointer(scratch.coefficients)
-      unsafe poolQuery = query + slice.columns.lowerBound
-    } else {
-      unsafe coefficients = query + slice.user.lowerBound
-      unsafe poolQuery = query + keys.shape.userWidth + slice.pool.lowerBound
-    }
+    let columns = unsafe own.columns + range.lowerBound
+    let poolQuery = unsafe query + slice.poolColumns.lowerBound
     let pool = unsafe keys.poolColumn(slice.pool.lowerBound)
     let stride = unsafe keys.shape.poolWidth
-    if unsafe Self.usesTable(range.count, keys.shape) {
+    guard unsafe Self.usesTable(range.count, keys.shape) else {
+      unsafe keys.kernels.row_dots(pool, stride, indices, range.count, poolQuery, slice.pool.count, scratch.scores)
+      return unsafe kernels.scores_f32(
+        nil, 0, nil, columns, keys.count, own.coefficients, slice.user.count, scale, range.count, scratch.scores)
+    }
+    if unsafe Self.usesAllRows(range.count, keys.shape) {
       unsafe keys.kernels.row_dots(
         pool, stride, nil, keys.shape.poolRows, poolQuery, slice.pool.count, scratch.table)
-      return unsafe kernels.scores_f32(
-        scratch.table, indices, columns, keys.count, coefficients, slice.user.count, scale, range.count, scratch.scores)
+    } else {
+      let used = unsafe findUsedRows(indices, range.count, keys.shape)
+      unsafe keys.kernels.row_dots(
+        pool, stride, scratch.usedRows, used, poolQuery, slice.pool.count, scratch.products)
+      unsafe ckv_spread_f32(scratch.products, scratch.usedRows, used, scratch.table)
     }
-    unsafe keys.kernels.row_dots(pool, stride, indices, range.count, poolQuery, slice.pool.count, scratch.scores)
     return unsafe kernels.scores_f32(
-      nil, nil, columns, keys.count, coefficients, slice.user.count, scale, range.count, scratch.scores)
+      scratch.table, 1, indices, columns, keys.count, own.coefficients, slice.user.count, scale, range.count,
+      scratch.scores)
+  }
+
+  /// Lists the pool rows that `count` indices name in the scratch's used rows.
+  ///
+  /// - Returns: how many.
+  func findUsedRows(_ indices: UnsafePointer<UInt32>, _ count: Int, _ part: PartShape) -> Int {
+    unsafe kernels.used_rows_u32(indices, count, part.poolRows, scratch.marks, scratch.usedRows)
+  }
+
+  /// The first of a head's user columns, and the query's factors on them: in the additive form computed into the
+  /// scratch's coefficients.
+  func ownPart(
+    _ query: UnsafePointer<Float>, _ slice: HeadSlice, _ keys: SideColumns
+  ) -> (columns: UnsafePointer<Float>, coefficients: UnsafePointer<Float>) {
+    let columns = unsafe keys.user + slice.user.lowerBound * keys.count
+    guard unsafe keys.shape.isAdditive else { return unsafe (columns, query + slice.user.lowerBound) }
+    unsafe kernels.f32.row_dots(
+      keys.basis + slice.columns.lowerBound, keys.shape.poolWidth, nil, slice.user.count,
+      query + slice.columns.lowerBound, slice.columns.count, scratch.coefficients)
+    return unsafe (columns, UnsafePointer(scratch.coefficients))
   }
 
   /// Turns the scratch's scores into e^(score - greatest).
@@ -168,11 +187,11 @@ extension AttentionLayer {
   func weigh(
     head: Int, _ values: SideColumns, _ range: Range<Int>, scale: Float, into output: UnsafeMutablePointer<Float>
   ) {
-    let slice = valueSlices[head]
+    let slice = HeadSlice(head, of: shape.heads, value)
     let weights = unsafe scratch.scores
     let width = unsafe values.shape.poolWidth
     let pool = unsafe values.poolColumn(slice.pool.lowerBound)
-    let target = unsafe output + (values.shape.isAdditive ? 0 : values.shape.userWidth) + slice.pool.lowerBound
+    let target = unsafe output + slice.poolColumns.lowerBound
     if unsafe Self.usesSums(range.count, values.shape) {
       let rows = unsafe values.shape.poolRows
       unsafe scratch.sums.update(repeating: 0, count: rows)
@@ -184,49 +203,24 @@ extension AttentionLayer {
       unsafe values.kernels.row_sum(
         pool, width, values.indices + range.lowerBound, weights, range.count, scale, slice.pool.count, target)
     }
-    let userSums = unsafe values.shape.isAdditive ? scratch.coefficients : output + slice.user.lowerBound
-    for (place, dimension) in slice.user.enumerated() {
-      let column = unsafe values.user + dimension * values.count + range.lowerBound
-      unsafe userSums[place] = scale * kernels.dot_f32(weights, column, range.count)
+    unsafe weighOwnPart(slice, values, weights, range, scale: scale, into: output)
+  }
+
+  /// `scale` times the sum of the user parts in `range`, weighted, into one head's slice of `output`; in the additive
+  /// form added to what is there.
+  func weighOwnPart(
+    _ slice: HeadSlice, _ values: SideColumns, _ weights: UnsafePointer<Float>, _ range: Range<Int>, scale: Float,
+    into output: UnsafeMutablePointer<Float>
+  ) {
+    let sums = unsafe values.shape.isAdditive ? scratch.coefficients : output + slice.user.lowerBound
+    for place in 0..<slice.user.count {
+      let column = unsafe values.user + (slice.user.lowerBound + place) * values.count + range.lowerBound
+      unsafe sums[place] = scale * kernels.dot_f32(weights, column, range.count)
     }
     if unsafe values.shape.isAdditive {
       unsafe kernels.add_rows_f32(
-        values.basis + slice.columns.lowerBound, width, userSums, 1, slice.user.count, slice.columns.count,
+        values.basis + slice.columns.lowerBound, values.shape.poolWidth, sums, 1, slice.user.count, slice.columns.count,
         output + slice.columns.lowerBound)
     }
-  }
-}
-
-/// Memory that every query of a call uses anew.
-@safe
-final class AttentionScratch {
-  /// One per position of the longest range: scores, then weights.
-  let scores: UnsafeMutablePointer<Float>
-  /// t: one per row of the keys' pool, if the longest range uses a table.
-  let table: UnsafeMutablePointer<Float>
-  /// h: one per row of the values' pool, if the longest range uses sums; then the rows in use and their sums.
-  let sums: UnsafeMutablePointer<Float>
-  let rows: UnsafeMutablePointer<UInt32>
-  let weights: UnsafeMutablePointer<Float>
-  /// One per dimension of the wider user part.
-  let coefficients: UnsafeMutablePointer<Float>
-  private let memory: AlignedFloats
-
-  init(positions: Int, table tableCount: Int, sums sumCount: Int, dimensions: Int) {
-    // Each piece starts on a boundary of 16 numbers.
-    let counts = [positions, tableCount, sumCount, sumCount, dimensions, sumCount].map { ($0 + 15) / 16 * 16 + 16 }
-    memory = AlignedFloats(repeating: 0, count: counts.reduce(0, +))
-    var next = unsafe memory.pointer
-    var pieces: [UnsafeMutablePointer<Float>] = unsafe []
-    for count in counts {
-      unsafe pieces.append(next)
-      unsafe next += count
-    }
-    unsafe scores = pieces[0]
-    unsafe table = pieces[1]
-    unsafe sums = pieces[2]
-    unsafe weights = pieces[3]
-    unsafe coefficients = pieces[4]
-    unsafe rows = UnsafeMutableRawPointer(pieces[5]).bindMemory(to: UInt32.self, capacity: counts[5])
   }
 }

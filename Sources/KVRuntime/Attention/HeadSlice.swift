@@ -11,6 +11,8 @@ struct HeadSlice {
   let user: Range<Int>
   /// The pool's columns that the slice covers.
   let pool: Range<Int>
+  /// Those columns' places in the whole key or value.
+  let poolColumns: Range<Int>
 
   init(_ head: Int, of heads: Int, _ shape: PartShape) {
     precondition(heads > 0 && shape.width % heads == 0, "heads divide the width")
@@ -19,10 +21,12 @@ struct HeadSlice {
     if shape.isAdditive {
       user = 0..<shape.userWidth
       pool = columns
+      poolColumns = columns
     } else {
       let boundary = shape.userWidth
       user = min(columns.lowerBound, boundary)..<min(columns.upperBound, boundary)
-      pool = max(columns.lowerBound, boundary) - boundary..<max(columns.upperBound, boundary) - boundary
+      poolColumns = max(columns.lowerBound, boundary)..<max(columns.upperBound, boundary)
+      pool = poolColumns.lowerBound - boundary..<poolColumns.upperBound - boundary
     }
   }
 }

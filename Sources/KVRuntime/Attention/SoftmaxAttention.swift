@@ -103,13 +103,8 @@ package enum SoftmaxAttention {
     let scale = queries.scale(for: layer.shape)
     try unsafe queries.values.withUnsafeBufferPointer { (numbers) throws(StoreError) in
       let query = unsafe numbers.baseAddress! + row * layer.shape.key.width
-      for head in 0..<layer.shape.heads {
-        let greatest = unsafe layer.score(query, head: head, keys, range, scale: scale)
-        let sum = layer.exponentiate(range.count, greatest: greatest)
-        guard sum.isFinite else {
-          throw .invalidInput("query at row \(row): a score is beyond what 32-bit floats hold")
-        }
-        unsafe layer.weigh(head: head, values, range, scale: Float(1 / sum), into: output)
+      guard unsafe layer.softmax(query, keys, values, range, scale: scale, into: output) else {
+        throw .invalidInput("query at row \(row): a score is beyond what 32-bit floats hold")
       }
     }
   }

@@ -1,0 +1,46 @@
+/* What the AVX-512 files share: loads of any format under a mask, and the order in which lanes are added up. */
+
+#ifndef CKV_AVX512_LANES_H
+#define CKV_AVX512_LANES_H
+
+#include "levels.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#pragma STDC FP_CONTRACT OFF
+
+#define INLINE static inline __attribute__((always_inline)) AVX512
+
+/* Lanes below `count`, all of them from 16 on. */
+INLINE __mmask16 mask_below(size_t count) { return count >= 16 ? 0xFFFF : (__mmask16)((1u << count) - 1); }
+
+/* 16 elements from `place` on as f32; lanes outside the mask are zero and not read. */
+INLINE __m512 load(const unsigned char *matrix, size_t place, __mmask16 mask, enum ckv_format format) {
+  if (format == CKV_F32) return _mm512_maskz_loadu_ps(mask, matrix + place * 4);
+  const __m256i half = _mm256_maskz_loadu_epi16(mask, matrix + place * 2);
+  if (format == CKV_F16) return _mm512_cvtph_ps(half);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+INLINE __m128 quarter_sums(__m512 lanes) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+}
+
+INLINE float sum_of_lanes(__m512 lanes) {
+  const __m128 four = quarter_sums(lanes);
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* sum_of_lanes of four vectors at once. */
+INLINE __m128 sums_of_four(__m512 first, __m512 second, __m512 third, __m512 fourth) {
+  __m128 a = quarter_sums(first), b = quarter_sums(second), c = quarter_sums(third), d = quarter_sums(fourth);
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  return _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d));
+}
+
+#endif
+#endif
