@@ -190,8 +190,20 @@ AVX512 static size_t ckv_compact_f32_avx512(const float *sums, size_t count, uin
 }
 
 AVX512 static size_t ckv_compact_heads_f32_avx512(const float *sums, size_t count, uint32_t *rows, float *weights) {
-  size_t found = 0;
-  for (size_t i = 0; i < count; i++) {
+  size_t found = 0, i = 0;
+  __m128i places = _mm_setr_epi32(0, 1, 2, 3);
+  for (; i + 4 <= count; i += 4) { /* four rows are a vector: what is stored ends no later than what was read */
+    const __m512 values = _mm512_loadu_ps(sums + i * CKV_GROUP);
+    unsigned used = _mm512_cmp_ps_mask(values, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    used |= used >> 1;
+    used = (used | used >> 2) & 0x1111;
+    _mm512_storeu_ps(weights + found * CKV_GROUP, _mm512_maskz_compress_ps((__mmask16)(used * 15), values));
+    _mm_storeu_si128((__m128i *)(void *)(rows + found),
+                     _mm_maskz_compress_epi32((__mmask8)_pext_u32(used, 0x1111), places));
+    found += (size_t)__builtin_popcount(used);
+    places = _mm_add_epi32(places, _mm_set1_epi32(4));
+  }
+  for (; i < count; i++) {
     const __m128 row = _mm_loadu_ps(sums + i * CKV_GROUP);
     _mm_storeu_ps(weights + found * CKV_GROUP, row);
     rows[found] = (uint32_t)i;

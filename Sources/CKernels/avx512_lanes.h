@@ -35,11 +35,15 @@ INLINE float sum_of_lanes(__m512 lanes) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* sum_of_lanes of four vectors at once. */
+/* sum_of_lanes of four vectors at once: two vectors' halves are added in one step, then all four vectors' quarters. */
 INLINE __m128 sums_of_four(__m512 first, __m512 second, __m512 third, __m512 fourth) {
-  __m128 a = quarter_sums(first), b = quarter_sums(second), c = quarter_sums(third), d = quarter_sums(fourth);
-  _MM_TRANSPOSE4_PS(a, b, c, d);
-  return _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d));
+  const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(first, second, 0x44), _mm512_shuffle_f32x4(first, second, 0xEE));
+  const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(third, fourth, 0x44), _mm512_shuffle_f32x4(third, fourth, 0xEE));
+  const __m512 four = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+  const __m512 two = _mm512_add_ps(four, _mm512_permute_ps(four, 0x4E));
+  const __m512 one = _mm512_add_ps(two, _mm512_permute_ps(two, 0xB1));
+  const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+  return _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one));
 }
 
 #endif

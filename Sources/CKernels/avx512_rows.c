@@ -10,16 +10,19 @@ INLINE size_t row_of(const uint32_t *rows, size_t index) { return rows ? rows[in
 
 INLINE size_t element_size(enum ckv_format format) { return format == CKV_F32 ? 4 : 2; }
 
-/* Asks for columns `column` ..< `column` + `width` of `group` rows from `first` on, if there are that many. */
+/* Asks for `lines` cache lines of each of `group` rows from `first` on. */
 INLINE void prefetch_rows(const unsigned char *matrix, size_t stride, const uint32_t *rows, size_t first,
-                          const int group, size_t count, size_t column, size_t width, enum ckv_format format) {
-  if (!rows || first + (size_t)group > count) return;
-  const size_t bytes = width * element_size(format);
+                          const int group, size_t column, size_t lines, enum ckv_format format) {
   UNROLL for (int g = 0; g < group; g++) {
-    const unsigned char *start = matrix + (rows[first + (size_t)g] * stride + column) * element_size(format);
-    for (size_t byte = 0; byte < bytes; byte += 64) _mm_prefetch((const char *)start + byte, _MM_HINT_T0);
+    const char *line = (const char *)matrix + (rows[first + (size_t)g] * stride + column) * element_size(format);
+    size_t left = lines;
+    for (; left >= 8; left -= 8, line += 512)
+      UNROLL for (int l = 0; l < 8; l++) _mm_prefetch(line + l * 64, _MM_HINT_T0);
+    for (; left > 0; left--, line += 64) _mm_prefetch(line, _MM_HINT_T0);
   }
 }
+
+INLINE size_t line_count(size_t width, enum ckv_format format) { return (width * element_size(format) + 63) / 64; }
 
 /* --- dot products --- */
 
@@ -46,10 +49,12 @@ INLINE void row_lanes(const unsigned char *matrix, const size_t *starts, const i
 
 INLINE void row_dots(const void *matrix, size_t stride, const uint32_t *rows, size_t count, const float *vector,
                      size_t width, float *sums, enum ckv_format format) {
+  const size_t lines = line_count(width, format);
   size_t starts[DOT_ROWS], i = 0;
   __m512 lanes[DOT_ROWS];
   for (; i + DOT_ROWS <= count; i += DOT_ROWS) {
-    prefetch_rows(matrix, stride, rows, i + DOT_ROWS_AHEAD, DOT_ROWS, count, 0, width, format);
+    if (rows && i + DOT_ROWS_AHEAD + DOT_ROWS <= count)
+      prefetch_rows(matrix, stride, rows, i + DOT_ROWS_AHEAD, DOT_ROWS, 0, lines, format);
     UNROLL for (int g = 0; g < DOT_ROWS; g++) starts[g] = row_of(rows, i + (size_t)g) * stride;
     row_lanes(matrix, starts, DOT_ROWS, vector, width, lanes, format);
     _mm_storeu_ps(sums + i, sums_of_four(lanes[0], lanes[1], lanes[2], lanes[3]));
@@ -78,10 +83,11 @@ INLINE void head_dot_rows(const unsigned char *matrix, size_t stride, const uint
 
 INLINE void head_dots(const void *matrix, size_t stride, const uint32_t *rows, size_t count, const float *vector,
                       const size_t *bounds, float *sums, enum ckv_format format) {
+  const size_t lines = line_count(bounds[CKV_GROUP] - bounds[0], format);
   size_t i = 0;
   for (; i + DOT_ROWS <= count; i += DOT_ROWS) {
-    prefetch_rows(matrix, stride, rows, i + DOT_ROWS_AHEAD, DOT_ROWS, count, bounds[0], bounds[CKV_GROUP] - bounds[0],
-                  format);
+    if (rows && i + DOT_ROWS_AHEAD + DOT_ROWS <= count)
+      prefetch_rows(matrix, stride, rows, i + DOT_ROWS_AHEAD, DOT_ROWS, bounds[0], lines, format);
     head_dot_rows(matrix, stride, rows, i, DOT_ROWS, vector, bounds, sums, format);
   }
   for (; i < count; i++) head_dot_rows(matrix, stride, rows, i, 1, vector, bounds, sums, format);
@@ -92,21 +98,35 @@ INLINE void head_dots(const void *matrix, size_t stride, const uint32_t *rows, s
 #define SUM_ROWS 4          /* rows between two looks ahead */
 #define SUM_ROWS_AHEAD 16   /* rows between asking for one and reading it */
 
+/* Where rows start is known before the first product: a choice between them makes the compiler put sums aside. */
+
+/* One row's share of `vectors` x 16 columns, the last vector under `mask`. */
+INLINE void add_row(const unsigned char *matrix, size_t start, float weight, const int vectors, __mmask16 mask,
+                    __m512 *sum, enum ckv_format format) {
+  const __m512 factor = _mm512_set1_ps(weight);
+  UNROLL for (int v = 0; v < vectors; v++)
+    sum[v] = _mm512_fmadd_ps(factor, load(matrix, start + (size_t)v * 16, v == vectors - 1 ? mask : 0xFFFF, format),
+                             sum[v]);
+}
+
 /* `vectors` x 16 columns from `column` on, the last vector under `mask`; the sums stay in registers. */
 INLINE void column_sums(const unsigned char *matrix, size_t stride, const uint32_t *rows, const float *weights,
                         const size_t weight_stride, size_t count, float scale, size_t column, const int vectors,
                         __mmask16 mask, float *sums, enum ckv_format format) {
   __m512 sum[16];
   UNROLL for (int v = 0; v < vectors; v++) sum[v] = _mm512_setzero_ps();
-  for (size_t i = 0; i < count; i++) {
-    if (i % SUM_ROWS == 0)
-      prefetch_rows(matrix, stride, rows, i + SUM_ROWS_AHEAD, SUM_ROWS, count, column, (size_t)vectors * 16, format);
-    const size_t start = row_of(rows, i) * stride + column;
-    const __m512 weight = _mm512_set1_ps(weights[i * weight_stride]);
-    UNROLL for (int v = 0; v < vectors; v++)
-      sum[v] = _mm512_fmadd_ps(weight, load(matrix, start + (size_t)v * 16, v == vectors - 1 ? mask : 0xFFFF, format),
-                               sum[v]);
+  size_t i = 0;
+  for (; i + SUM_ROWS <= count; i += SUM_ROWS) {
+    if (rows && i + SUM_ROWS_AHEAD + SUM_ROWS <= count)
+      prefetch_rows(matrix, stride, rows, i + SUM_ROWS_AHEAD, SUM_ROWS, column,
+                    line_count((size_t)vectors * 16, format), format);
+    size_t starts[SUM_ROWS];
+    UNROLL for (size_t r = 0; r < SUM_ROWS; r++) starts[r] = row_of(rows, i + r) * stride + column;
+    UNROLL for (size_t r = 0; r < SUM_ROWS; r++)
+      add_row(matrix, starts[r], weights[(i + r) * weight_stride], vectors, mask, sum, format);
   }
+  for (; i < count; i++)
+    add_row(matrix, row_of(rows, i) * stride + column, weights[i * weight_stride], vectors, mask, sum, format);
   UNROLL for (int v = 0; v < vectors; v++)
     _mm512_mask_storeu_ps(sums + column + v * 16, v == vectors - 1 ? mask : 0xFFFF,
                           _mm512_mul_ps(_mm512_set1_ps(scale), sum[v]));
@@ -138,17 +158,22 @@ INLINE void four_head_sums(const unsigned char *matrix, size_t stride, const uin
   __m512 sum[CKV_GROUP][4];
   UNROLL for (int h = 0; h < CKV_GROUP; h++)
     UNROLL for (int v = 0; v < vectors; v++) sum[h][v] = _mm512_setzero_ps();
-  const size_t span = columns[CKV_GROUP - 1] - columns[0] + (size_t)vectors * 16;
-  for (size_t i = 0; i < count; i++) {
-    if (i % SUM_ROWS == 0)
-      prefetch_rows(matrix, stride, rows, i + SUM_ROWS_AHEAD, SUM_ROWS, count, columns[0], span, format);
+  const size_t lines = line_count(columns[CKV_GROUP - 1] - columns[0] + (size_t)vectors * 16, format);
+  size_t i = 0;
+  for (; i + SUM_ROWS <= count; i += SUM_ROWS) {
+    if (rows && i + SUM_ROWS_AHEAD + SUM_ROWS <= count)
+      prefetch_rows(matrix, stride, rows, i + SUM_ROWS_AHEAD, SUM_ROWS, columns[0], lines, format);
+    size_t starts[SUM_ROWS];
+    UNROLL for (size_t r = 0; r < SUM_ROWS; r++) starts[r] = row_of(rows, i + r) * stride;
+    UNROLL for (size_t r = 0; r < SUM_ROWS; r++)
+      UNROLL for (int h = 0; h < CKV_GROUP; h++)
+        add_row(matrix, starts[r] + columns[h], weights[(i + r) * CKV_GROUP + (size_t)h], vectors, masks[h], sum[h],
+                format);
+  }
+  for (; i < count; i++) {
     const size_t start = row_of(rows, i) * stride;
-    UNROLL for (int h = 0; h < CKV_GROUP; h++) {
-      const __m512 weight = _mm512_set1_ps(weights[i * CKV_GROUP + (size_t)h]);
-      UNROLL for (int v = 0; v < vectors; v++)
-        sum[h][v] = _mm512_fmadd_ps(weight, load(matrix, start + columns[h] + (size_t)v * 16,
-                                                 v == vectors - 1 ? masks[h] : 0xFFFF, format), sum[h][v]);
-    }
+    UNROLL for (int h = 0; h < CKV_GROUP; h++)
+      add_row(matrix, start + columns[h], weights[i * CKV_GROUP + (size_t)h], vectors, masks[h], sum[h], format);
   }
   UNROLL for (int h = 0; h < CKV_GROUP; h++)
     UNROLL for (int v = 0; v < vectors; v++)
