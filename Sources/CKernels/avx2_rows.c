@@ -69,7 +69,8 @@ INLINE void column_sums(const unsigned char *matrix, size_t stride, const uint32
     const size_t start = row_of(rows, i) * stride + column;
     const __m256 weight = _mm256_set1_ps(weights[i * weight_stride]);
     UNROLL for (int v = 0; v < vectors; v++)
-      sum[v] = _mm256_fmadd_ps(weight, load(matrix, start + (size_t)v * 8, v == vectors - 1 ? last : 8, format), sum[v]);
+      sum[v] =
+          _mm256_fmadd_ps(weight, load(matrix, start + (size_t)v * 8, v == vectors - 1 ? last : 8, format), sum[v]);
   }
   UNROLL for (int v = 0; v < vectors; v++)
     store_floats(sums + column + v * 8, v == vectors - 1 ? last : 8, _mm256_mul_ps(_mm256_set1_ps(scale), sum[v]));
@@ -96,18 +97,65 @@ INLINE void widen_rows(const void *matrix, size_t stride, const uint32_t *rows, 
   }
 }
 
-#define DEFINE(name, format)                                                                                          \
-  AVX2 ROW_DOTS(name, avx2) { row_dots(matrix, stride, rows, count, vector, width, sums, format); }                   \
-  AVX2 HEAD_DOTS(name, avx2) { head_dots(matrix, stride, rows, count, vector, bounds, sums, format); }                \
+/* Rows whose format stays. */
+INLINE void copy_same(const unsigned char *matrix, size_t stride, const uint32_t *rows, size_t count, size_t width,
+                      unsigned char *target, size_t target_stride, enum ckv_format format) {
+  const size_t size = element_size(format);
+  for (size_t i = 0; i < count; i++)
+    memcpy(target + i * target_stride, matrix + row_of(rows, i) * stride * size, width * size);
+}
+
+/* Up to 8 elements in `format` to `target`. */
+INLINE void store(unsigned char *target, size_t count, __m256 values, enum ckv_format format) {
+  unsigned char all[32];
+  if (format == CKV_F32) {
+    _mm256_storeu_ps((float *)(void *)all, values);
+  } else if (format == CKV_F16) {
+    _mm_storeu_si128((__m128i *)(void *)all, _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  } else {
+    const __m256i bits = _mm256_castps_si256(values);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(values, values, _CMP_UNORD_Q));
+    const __m256i kept = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    _mm_storeu_si128((__m128i *)(void *)all,
+                     _mm_packus_epi32(_mm256_castsi256_si128(kept), _mm256_extracti128_si256(kept, 1)));
+  }
+  if (count >= 8) memcpy(target, all, 8 * element_size(format));
+  else memcpy(target, all, count * element_size(format));
+}
+
+INLINE void copy_rows(const void *matrix, size_t stride, const uint32_t *rows, size_t count, size_t width,
+                      unsigned char *target, size_t target_stride, enum ckv_format source, enum ckv_format format) {
+  for (size_t i = 0; i < count; i++)
+    for (size_t c = 0; c < width; c += 8)
+      store(target + i * target_stride + c * element_size(format), width - c,
+            load(matrix, row_of(rows, i) * stride + c, width - c, source), format);
+}
+
+#define DEFINE(name, own)                                                                                             \
+  AVX2 ROW_DOTS(name, avx2) { row_dots(matrix, stride, rows, count, vector, width, sums, own); }                      \
+  AVX2 HEAD_DOTS(name, avx2) { head_dots(matrix, stride, rows, count, vector, bounds, sums, own); }                   \
   AVX2 ROW_SUM(name, avx2) {                                                                                          \
-    column_range_sums(matrix, stride, rows, weights, 1, count, scale, 0, width, sums, format);                        \
+    column_range_sums(matrix, stride, rows, weights, 1, count, scale, 0, width, sums, own);                           \
   }                                                                                                                   \
   AVX2 HEAD_SUMS(name, avx2) {                                                                                        \
     for (size_t h = 0; h < CKV_GROUP; h++)                                                                            \
       column_range_sums(matrix, stride, rows, weights + h, CKV_GROUP, count, scales[h], bounds[h], bounds[h + 1],     \
-                        sums, format);                                                                                \
+                        sums, own);                                                                                   \
   }                                                                                                                   \
-  AVX2 WIDEN_ROWS(name, avx2) { widen_rows(matrix, stride, rows, count, width, target, target_stride, format); }
+  AVX2 WIDEN_ROWS(name, avx2) { widen_rows(matrix, stride, rows, count, width, target, target_stride, own); }         \
+  AVX2 COPY_ROWS(name, avx2) {                                                                                        \
+    if (format == own)                                                                                                \
+      copy_same(matrix, stride, rows, count, width, target, target_stride, own);                                      \
+    else if (format == CKV_F32)                                                                                       \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_F32);                             \
+    else if (format == CKV_F16)                                                                                       \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_F16);                             \
+    else                                                                                                              \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_BF16);                            \
+  }
 
 DEFINE(f32, CKV_F32)
 DEFINE(f16, CKV_F16)

@@ -55,8 +55,8 @@ AVX512 static float ckv_scores_f32_avx512(const float *table, size_t table_strid
   __m512 greatest = lowest;
   size_t i = 0;
   for (; i + 16 <= count; i += 16)
-    greatest = _mm512_max_ps(scores_of_16(table, table_stride, indices, columns, column_stride, coefficients, dimensions,
-                                          scale, i, 0xFFFF, scores), greatest);
+    greatest = _mm512_max_ps(scores_of_16(table, table_stride, indices, columns, column_stride, coefficients,
+                                          dimensions, scale, i, 0xFFFF, scores), greatest);
   if (i < count) {
     const __mmask16 mask = mask_below(count - i);
     const __m512 score = scores_of_16(table, table_stride, indices, columns, column_stride, coefficients, dimensions,

@@ -8,8 +8,6 @@
 
 INLINE size_t row_of(const uint32_t *rows, size_t index) { return rows ? rows[index] : index; }
 
-INLINE size_t element_size(enum ckv_format format) { return format == CKV_F32 ? 4 : 2; }
-
 /* Asks for `lines` cache lines of each of `group` rows from `first` on. */
 INLINE void prefetch_rows(const unsigned char *matrix, size_t stride, const uint32_t *rows, size_t first,
                           const int group, size_t column, size_t lines, enum ckv_format format) {
@@ -223,18 +221,71 @@ INLINE void widen_rows(const void *matrix, size_t stride, const uint32_t *rows, 
   }
 }
 
+/* 16 elements in `format` to `target`, those under the mask. */
+INLINE void store(unsigned char *target, __mmask16 mask, __m512 values, enum ckv_format format) {
+  if (format == CKV_F32) {
+    _mm512_mask_storeu_ps(target, mask, values);
+  } else if (format == CKV_F16) {
+    _mm256_mask_storeu_epi16(target, mask, _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  } else {
+    const __m512i bits = _mm512_castps_si512(values);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+    const __mmask16 nan = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
+    const __m512i kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    _mm256_mask_storeu_epi16(target, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16)));
+  }
+}
+
+/* Rows whose format stays. */
+INLINE void copy_same(const unsigned char *matrix, size_t stride, const uint32_t *rows, size_t count, size_t columns,
+                      unsigned char *target, size_t target_stride, enum ckv_format format) {
+  const size_t size = element_size(format), width = columns * size;
+  const __mmask64 rest = ((__mmask64)1 << width % 64) - 1;
+  for (size_t i = 0; i < count; i++) {
+    if (rows && i + SUM_ROWS_AHEAD < count)
+      prefetch_rows(matrix, stride, rows, i + SUM_ROWS_AHEAD, 1, 0, line_count(columns, format), format);
+    const unsigned char *row = matrix + row_of(rows, i) * stride * size;
+    unsigned char *start = target + i * target_stride;
+    size_t byte = 0;
+    for (; byte + 64 <= width; byte += 64) _mm512_storeu_si512(start + byte, _mm512_loadu_si512(row + byte));
+    if (rest) _mm512_mask_storeu_epi8(start + byte, rest, _mm512_maskz_loadu_epi8(rest, row + byte));
+  }
+}
+
+INLINE void copy_rows(const void *matrix, size_t stride, const uint32_t *rows, size_t count, size_t width,
+                      unsigned char *target, size_t target_stride, enum ckv_format source, enum ckv_format format) {
+  for (size_t i = 0; i < count; i++) {
+    const size_t start = row_of(rows, i) * stride;
+    for (size_t c = 0; c < width; c += 16) {
+      const __mmask16 mask = mask_below(width - c);
+      store(target + i * target_stride + c * element_size(format), mask, load(matrix, start + c, mask, source), format);
+    }
+  }
+}
+
 /* No call between functions whose vectors are wide: each kernel is one function. */
-#define DEFINE(name, format)                                                                                          \
-  AVX512 ROW_DOTS(name, avx512) { row_dots(matrix, stride, rows, count, vector, width, sums, format); }               \
-  AVX512 HEAD_DOTS(name, avx512) { head_dots(matrix, stride, rows, count, vector, bounds, sums, format); }            \
+#define DEFINE(name, own)                                                                                             \
+  AVX512 ROW_DOTS(name, avx512) { row_dots(matrix, stride, rows, count, vector, width, sums, own); }                  \
+  AVX512 HEAD_DOTS(name, avx512) { head_dots(matrix, stride, rows, count, vector, bounds, sums, own); }               \
   AVX512 ROW_SUM(name, avx512) {                                                                                      \
-    column_range_sums(matrix, stride, rows, weights, 1, count, scale, 0, width, sums, format);                        \
+    column_range_sums(matrix, stride, rows, weights, 1, count, scale, 0, width, sums, own)   ;                        \
   }                                                                                                                   \
   AVX512 HEAD_SUMS(name, avx512) {                                                                                    \
-    head_sums(matrix, stride, rows, weights, count, scales, bounds, sums, format);                                    \
+    head_sums(matrix, stride, rows, weights, count, scales, bounds, sums, own)   ;                                    \
   }                                                                                                                   \
   AVX512 WIDEN_ROWS(name, avx512) {                                                                                   \
-    widen_rows(matrix, stride, rows, count, width, target, target_stride, format);                                    \
+    widen_rows(matrix, stride, rows, count, width, target, target_stride, own)   ;                                    \
+  }                                                                                                                   \
+  AVX512 COPY_ROWS(name, avx512) {                                                                                    \
+    if (format == own)                                                                                                \
+      copy_same(matrix, stride, rows, count, width, target, target_stride, own);                                      \
+    else if (format == CKV_F32)                                                                                       \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_F32);                             \
+    else if (format == CKV_F16)                                                                                       \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_F16);                             \
+    else                                                                                                              \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_BF16);                            \
   }
 
 DEFINE(f32, CKV_F32)

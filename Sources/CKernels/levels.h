@@ -45,12 +45,16 @@ ENCODER_KERNELS(avx512)
 #define WIDEN_ROWS(name, level)                                                                                       \
   void ckv_widen_rows_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, size_t count,         \
                                        size_t width, float *target, size_t target_stride)
+#define COPY_ROWS(name, level)                                                                                        \
+  void ckv_copy_rows_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, size_t count,          \
+                                      size_t width, void *target, size_t target_stride, enum ckv_format format)
 #define ROW_KERNELS(name, level)                                                                                      \
   ROW_DOTS(name, level);                                                                                              \
   HEAD_DOTS(name, level);                                                                                             \
   ROW_SUM(name, level);                                                                                               \
   HEAD_SUMS(name, level);                                                                                             \
-  WIDEN_ROWS(name, level);
+  WIDEN_ROWS(name, level);                                                                                            \
+  COPY_ROWS(name, level);
 #define ROW_KERNELS_OF(level) ROW_KERNELS(f32, level) ROW_KERNELS(f16, level) ROW_KERNELS(bf16, level)
 ROW_KERNELS_OF(serial)
 ROW_KERNELS_OF(avx2)
@@ -59,10 +63,10 @@ ROW_KERNELS_OF(avx512)
 #undef ROW_KERNELS
 #define ROW_TABLE(name, level)                                                                                        \
   {ckv_row_dots_##name##_##level, ckv_head_dots_##name##_##level, ckv_row_sum_##name##_##level,                       \
-   ckv_head_sums_##name##_##level, ckv_widen_rows_##name##_##level}
+   ckv_head_sums_##name##_##level, ckv_widen_rows_##name##_##level, ckv_copy_rows_##name##_##level}
 
-/* How a matrix's elements are kept. Level files pass it as a constant into inlined functions. */
-enum ckv_format { CKV_F32, CKV_F16, CKV_BF16 };
+/* Level files pass a ckv_format as a constant into inlined functions. */
+static inline size_t element_size(enum ckv_format format) { return format == CKV_F32 ? 4 : 2; }
 
 /* e^x = 2^n e^r, n = x / ln 2 rounded, |r| <= ln 2 / 2, e^r = 1 + r + r^2 g(r). g is the polynomial of degree 4 with
  * the least greatest relative error of e^r there (fitted in 64 bits by reweighted least squares: 3.1e-9). Outside

@@ -23,6 +23,28 @@ static float float_of_f16(uint16_t half) {
   return float_of_bits(sign | ((magnitude << 13) + 0x38000000u));
 }
 
+static uint32_t bits_of_float(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+static uint16_t f16_of_float(float value) {
+  const uint32_t bits = bits_of_float(value), magnitude = bits & 0x7FFFFFFF;
+  const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+  if (magnitude > 0x7F800000) return (uint16_t)(sign | 0x7E00 | (magnitude >> 13 & 0x03FF));
+  if (magnitude >= 0x47800000) return sign | 0x7C00;
+  /* Below the smallest normal number the sum with 0.5 has its last bit where theirs is, and rounds there. */
+  if (magnitude < 0x38800000) return (uint16_t)(sign | (bits_of_float(float_of_bits(magnitude) + 0.5f) - 0x3F000000));
+  return (uint16_t)(sign | (magnitude + 0x0FFF + (magnitude >> 13 & 1) - 0x38000000) >> 13);
+}
+
+static uint16_t bf16_of_float(float value) {
+  const uint32_t bits = bits_of_float(value);
+  if ((bits & 0x7FFFFFFF) > 0x7F800000) return (uint16_t)(bits >> 16 | 0x0040);
+  return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
 static float load(const unsigned char *matrix, size_t place, enum ckv_format format) {
   if (format == CKV_F32) {
     float value;
@@ -94,18 +116,49 @@ static inline void widen_rows(const void *matrix, size_t stride, const uint32_t 
   }
 }
 
-#define DEFINE(name, format)                                                                                          \
-  ROW_DOTS(name, serial) { row_dots(matrix, stride, rows, count, vector, width, sums, format); }                      \
-  HEAD_DOTS(name, serial) { head_dots(matrix, stride, rows, count, vector, bounds, sums, format); }                   \
+/* Rows whose format stays. */
+static inline void copy_same(const void *matrix, size_t stride, const uint32_t *rows, size_t count, size_t width,
+                             unsigned char *target, size_t target_stride, enum ckv_format format) {
+  const size_t size = element_size(format);
+  for (size_t i = 0; i < count; i++)
+    memcpy(target + i * target_stride, (const unsigned char *)matrix + row_of(rows, i) * stride * size, width * size);
+}
+
+static inline void copy_rows(const void *matrix, size_t stride, const uint32_t *rows, size_t count, size_t width,
+                             unsigned char *target, size_t target_stride, enum ckv_format source,
+                             enum ckv_format format) {
+  for (size_t i = 0; i < count; i++)
+    for (size_t c = 0; c < width; c++) {
+      const float value = load(matrix, row_of(rows, i) * stride + c, source);
+      const uint16_t half = format == CKV_F16 ? f16_of_float(value) : bf16_of_float(value);
+      unsigned char *place = target + i * target_stride + c * element_size(format);
+      if (format == CKV_F32) memcpy(place, &value, sizeof value);
+      else memcpy(place, &half, sizeof half);
+    }
+}
+
+#define DEFINE(name, own)                                                                                             \
+  ROW_DOTS(name, serial) { row_dots(matrix, stride, rows, count, vector, width, sums, own); }                         \
+  HEAD_DOTS(name, serial) { head_dots(matrix, stride, rows, count, vector, bounds, sums, own); }                      \
   ROW_SUM(name, serial) {                                                                                             \
-    column_range_sums(matrix, stride, rows, weights, 1, count, scale, 0, width, sums, format);                        \
+    column_range_sums(matrix, stride, rows, weights, 1, count, scale, 0, width, sums, own);                           \
   }                                                                                                                   \
   HEAD_SUMS(name, serial) {                                                                                           \
     for (size_t h = 0; h < CKV_GROUP; h++)                                                                            \
       column_range_sums(matrix, stride, rows, weights + h, CKV_GROUP, count, scales[h], bounds[h], bounds[h + 1],     \
-                        sums, format);                                                                                \
+                        sums, own);                                                                                   \
   }                                                                                                                   \
-  WIDEN_ROWS(name, serial) { widen_rows(matrix, stride, rows, count, width, target, target_stride, format); }
+  WIDEN_ROWS(name, serial) { widen_rows(matrix, stride, rows, count, width, target, target_stride, own); }            \
+  COPY_ROWS(name, serial) {                                                                                           \
+    if (format == own)                                                                                                \
+      copy_same(matrix, stride, rows, count, width, target, target_stride, own);                                      \
+    else if (format == CKV_F32)                                                                                       \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_F32);                             \
+    else if (format == CKV_F16)                                                                                       \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_F16);                             \
+    else                                                                                                              \
+      copy_rows(matrix, stride, rows, count, width, target, target_stride, own, CKV_BF16);                            \
+  }
 
 DEFINE(f32, CKV_F32)
 DEFINE(f16, CKV_F16)

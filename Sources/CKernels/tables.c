@@ -63,3 +63,24 @@ void ckv_spread_heads_f32(const float *values, const uint32_t *rows, size_t coun
   for (size_t i = 0; i < count; i++)
     store_group(target + (size_t)rows[i] * CKV_GROUP, load_group(values + i * CKV_GROUP));
 }
+
+#define COLUMN_RUN 64 /* positions whose numbers are rounded together before they go to their rows */
+
+void ckv_copy_columns_f32(const float *columns, size_t column_stride, size_t dimensions, size_t count, void *target,
+                          size_t target_stride, enum ckv_format format) {
+  const struct ckv_kernels *kernels = ckv_kernels_active();
+  const size_t size = format == CKV_F32 ? 4 : 2;
+  unsigned char run[COLUMN_RUN * 4];
+  for (size_t first = 0; first < count; first += COLUMN_RUN) {
+    const size_t length = count - first < COLUMN_RUN ? count - first : COLUMN_RUN;
+    unsigned char *rows = (unsigned char *)target + first * target_stride;
+    for (size_t d = 0; d < dimensions; d++) {
+      kernels->f32.copy_rows(columns + d * column_stride + first, 0, NULL, 1, length, run, 0, format);
+      if (size == 2) {
+        for (size_t i = 0; i < length; i++) memcpy(rows + i * target_stride + d * 2, run + i * 2, 2);
+      } else {
+        for (size_t i = 0; i < length; i++) memcpy(rows + i * target_stride + d * 4, run + i * 4, 4);
+      }
+    }
+  }
+}

@@ -17,10 +17,10 @@ extension CacheStore {
   public func attend(
     _ queries: [Float], user: UserID, layer: Int = 0, _ attention: Attention = .softmax(), positions: [Int]? = nil
   ) throws(StoreError) -> [Float] {
-    let response = try attend(
-      [AttendRequest(user: user, queries: queries, positions: positions)], layer: layer, attention)[0]
-    if let error = response.error { throw error }
-    return response.output
+    let target = try AttentionTarget(self, layer, attention)
+    return try rows.withSnapshot { (snapshot) throws(StoreError) in
+      try target.answer(AttendRequest(user: user, queries: queries, positions: positions), &snapshot).output
+    }
   }
 
   /// Answers many requests. One bad request does not fail the others: its response carries the error.

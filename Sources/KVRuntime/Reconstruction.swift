@@ -16,21 +16,23 @@ package enum Reconstruction {
     entries.requireFit(shape, count: count)
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "the range lies in the history")
     let keys = part(
-      entries.keyIndices, entries.keyUser, count: count, range: range, shape: shape.key, tensors: tensors.key)
+      entries.keyIndices, entries.keyUser, count: count, range: range, shape: shape.key, tensors: tensors.key,
+      basis: shape.key.isAdditive ? tensors.key.basis!.transposed() : [])
     guard let value = shape.value, let valueTensors = tensors.value else { return (keys, []) }
     let values = part(
       shape.sharesRouter ? entries.keyIndices : entries.valueIndices, entries.valueUser, count: count, range: range,
-      shape: value, tensors: valueTensors)
+      shape: value, tensors: valueTensors, basis: value.isAdditive ? valueTensors.basis!.transposed() : [])
     return (keys, values)
   }
 
-  private static func part(
-    _ indices: [UInt32], _ user: [Float], count: Int, range: Range<Int>, shape: PartShape, tensors: PartTensors
+  /// One side; `basis` is its transposed basis in the additive form.
+  static func part(
+    _ indices: [UInt32], _ user: [Float], count: Int, range: Range<Int>, shape: PartShape, tensors: PartTensors,
+    basis: [Float]
   ) -> [Float] {
     let width = shape.width
     guard !range.isEmpty, width > 0 else { return [] }
     let kernels = Kernels.active
-    let basis = shape.isAdditive ? tensors.basis!.transposed() : []
     return unsafe [Float](unsafeUninitializedCapacity: range.count * width) { rows, filled in
       let start = rows.baseAddress!
       let poolColumn = shape.isAdditive ? 0 : shape.userWidth

@@ -110,6 +110,25 @@ import Testing
   }
 
   @Test(arguments: Level.all)
+  func `a table may be strided, and its places may be the positions themselves`(_ level: Level) {
+    let memory = GuardedMemory()
+    defer { memory.free() }
+    var draw = Draw(7)
+    for count in 1...40 {
+      let table = draw.numbers(count * 4)
+      let copy = memory.copy(Array(table.dropLast(3))).floats
+      let rows = draw.rows(count, below: count)
+      for isListed in [true, false] {
+        let scores = memory.room(byteCount: count * 4)
+        let listed = isListed ? memory.copy(rows).indices : nil
+        _ = level.kernels.scores_f32(copy, 4, listed, nil, 0, nil, 0, 0.5, count, scores.floats)
+        let wanted = (0..<count).map { 0.5 * table[(isListed ? Int(rows[$0]) : $0) * 4] }
+        #expect(bits(scores.read(count)) == bits(wanted), "count \(count)")
+      }
+    }
+  }
+
+  @Test(arguments: Level.all)
   func `the greatest score leaves NaN aside`(_ level: Level) {
     for place in [0, 9, 16, 20] {
       var scores = [Float](repeating: -3, count: 21)

@@ -41,6 +41,37 @@ import Testing
     }
   }
 
+  @Test(arguments: 0..<24, [ElementType.f32, .f16, .bf16])
+  func `what is written to memory is what is returned, rounded once`(_ seed: Int, _ element: ElementType) {
+    var draw = Draw(seed)
+    let layer = RandomLayer(&draw)
+    let count = [1, 63, 64, 65, 130][seed % 5]
+    let entries = layer.entries(&draw, count: count)
+    for range in [0..<count, count / 3..<count] {
+      let full = Reconstruction.reconstruct(
+        entries, count: count, range: range, shape: layer.shape, tensors: layer.tensors)
+      let sides = [(full.keys, layer.shape.key.width), (full.values, layer.shape.value!.width)]
+      let gap = seed % 3 * 2
+      let memories = sides.map { _, width in
+        UnsafeMutableRawBufferPointer.allocate(byteCount: range.count * (width * element.byteCount + gap), alignment: 2)
+      }
+      defer { memories.forEach { $0.deallocate() } }
+      func rows(_ side: Int) -> RowMemory {
+        RowMemory(
+          memories[side].baseAddress!, rowByteCount: sides[side].1 * element.byteCount + gap, element: element)
+      }
+      Reconstruction.write(
+        entries, count: count, range: range, shape: layer.shape, tensors: layer.tensors, keys: rows(0), values: rows(1))
+      for (side, (numbers, width)) in sides.enumerated() {
+        for row in 0..<range.count {
+          let seen = UnsafeRawBufferPointer(memories[side]).dropFirst(row * (width * element.byteCount + gap))
+          let wanted = stored(Array(numbers[row * width..<(row + 1) * width]), element).bytes
+          #expect(Array(seen.prefix(wanted.count)) == wanted)
+        }
+      }
+    }
+  }
+
   @Test func `a key-only layer has no values`() {
     var draw = Draw(2)
     let layer = RandomLayer(&draw, LayerPlan(isKeyOnly: true))

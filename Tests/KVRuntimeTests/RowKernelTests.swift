@@ -105,6 +105,48 @@ import Testing
     }
   }
 
+  @Test(arguments: Level.all, elements)
+  func `copied rows are rounded to nearest and leave what lies between them alone`(
+    _ level: Level, _ element: ElementType
+  ) {
+    let memory = GuardedMemory()
+    defer { memory.free() }
+    var draw = Draw(4)
+    for width in Self.widths where width > 0 {
+      let matrix = Matrix(&draw, element, width: width, stride: width + 1, memory)
+      let rows = draw.rows(21, below: matrix.rowCount)
+      for (format, wanted) in [(CKV_F32, ElementType.f32), (CKV_F16, .f16), (CKV_BF16, .bf16)] {
+        let (rowByteCount, stride) = (width * wanted.byteCount, width * wanted.byteCount + 3)
+        let target = memory.copy([UInt8](repeating: 7, count: 20 * stride + rowByteCount))
+        level.kernels.rows(of: element).copy_rows(
+          matrix.place.start, matrix.stride, rows, rows.count, width, target.start, stride, format)
+        for (place, row) in rows.enumerated() {
+          let seen = UnsafeRawBufferPointer(start: target.start + place * stride, count: rowByteCount)
+          #expect(Array(seen) == stored(Array(matrix.row(Int(row), width)), wanted).bytes, "width \(width), \(wanted)")
+          let gap = UnsafeRawBufferPointer(start: target.start + place * stride + rowByteCount, count: 3)
+          if place < 20 { #expect(gap.allSatisfy { $0 == 7 }) }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: Level.all)
+  func `every edge of the 16-bit formats is rounded as the definition says`(_ level: Level) {
+    var values: [Float] = [0, -0.0, 65_504, 65_519.99, 65_520, -65_520, 1e30, .infinity, -.infinity, 0x1p-24, 0x1p-25]
+    values += [0x1.8p-25, 0x1.000002p-25, 0x1p-26, 0x1p-14, 0x1.ffcp-15, 0x1.ffep-15, .leastNonzeroMagnitude]
+    values += [.greatestFiniteMagnitude, 1.00048828125, 1.00146484375, 1.00390625, 1.01171875]
+    var draw = Draw(5)
+    for exponent in -30...20 { values += draw.numbers(40, Float(sign: .plus, exponent: exponent, significand: 1)) }
+    for (format, wanted) in [(CKV_F16, ElementType.f16), (CKV_BF16, .bf16)] {
+      var halves = [UInt16](repeating: 0, count: values.count)
+      level.kernels.f32.copy_rows(values, 0, nil, 1, values.count, &halves, 0, format)
+      #expect(halves == values.map { wanted == .f16 ? HalfPrecision.f16Bits($0) : HalfPrecision.bf16Bits($0) })
+      var nan = [UInt16](repeating: 0, count: 20)
+      level.kernels.f32.copy_rows([Float](repeating: .nan, count: 20), 0, nil, 1, 20, &nan, 0, format)
+      #expect(nan.allSatisfy { $0 & 0x7FFF > (wanted == .f16 ? 0x7C00 : 0x7F80) })
+    }
+  }
+
   @Test(arguments: Level.all, [ElementType.f16, .bf16])
   func `every 16-bit pattern widens to its value`(_ level: Level, _ element: ElementType) {
     let patterns = Array(UInt16.min...UInt16.max)

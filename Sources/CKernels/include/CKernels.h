@@ -24,6 +24,9 @@
 /* Heads that share a pass over rows; their numbers lie side by side. */
 #define CKV_GROUP 4
 
+/* How a matrix's elements are kept. */
+enum ckv_format { CKV_F32, CKV_F16, CKV_BF16 };
+
 /* Kernels over rows of a matrix whose elements are f32, f16 or bf16. `matrix` points at the first wanted column of row
  * 0, rows are `stride` elements apart; row i of a call is rows[i], or i itself where `rows` is NULL. */
 struct ckv_row_kernels {
@@ -45,6 +48,10 @@ struct ckv_row_kernels {
   /* target[i * target_stride + c] = matrix[row i][c], exactly. */
   void (*_Nonnull widen_rows)(const void *_Nonnull matrix, size_t stride, const uint32_t *_Nullable rows, size_t count,
                               size_t width, float *_Nonnull target, size_t target_stride);
+  /* Column c of row i of the target = matrix[row i][c] in `format`, rounded to nearest, ties to even, where that holds
+   * less; a NaN stays one. The target's rows are `target_stride` bytes apart and need the alignment of a byte. */
+  void (*_Nonnull copy_rows)(const void *_Nonnull matrix, size_t stride, const uint32_t *_Nullable rows, size_t count,
+                             size_t width, void *_Nonnull target, size_t target_stride, enum ckv_format format);
 };
 
 /* Every kernel of one level. */
@@ -76,8 +83,8 @@ struct ckv_kernels {
    * greatest scale * value of that head, NaN left aside). The others' values stay. */
   void (*_Nonnull head_exp_f32)(float *_Nonnull values, size_t count, float scale, unsigned heads);
   /* totals[h] = the sum of `count` rows' values of head h: runs of 256 rows, each 1,024 values in four groups of
-   * CKV_LANES lanes in turn, (first + second) + (third + fourth), of which lanes (h + (h + 8)) + ((h + 4) + (h + 12)) are
-   * head h's; the runs added up in 64 bits. */
+   * CKV_LANES lanes in turn, (first + second) + (third + fourth), of which lanes (h + (h + 8)) + ((h + 4) + (h + 12))
+   * are head h's; the runs added up in 64 bits. */
   void (*_Nonnull head_totals_f32)(const float *_Nonnull values, size_t count, double *_Nonnull totals);
   /* The sum of a[i] * b[i]: four groups of CKV_LANES lanes in turn, (first + second) + (third + fourth). */
   float (*_Nonnull dot_f32)(const float *_Nonnull a, const float *_Nonnull b, size_t count);
@@ -91,8 +98,8 @@ struct ckv_kernels {
   /* The same for rows of CKV_GROUP values: those with a value that is not zero. */
   size_t (*_Nonnull compact_heads_f32)(const float *_Nonnull sums, size_t count, uint32_t *_Nonnull rows,
                                        float *_Nonnull weights);
-  /* Writes each of the numbers below `row_count` that is among `indices` once, ascending; returns how many. Every index is
-   * below `row_count`; `marks` and `rows` have room for that many. */
+  /* Writes each of the numbers below `row_count` that is among `indices` once, ascending; returns how many. Every index
+   * is below `row_count`; `marks` and `rows` have room for that many. */
   size_t (*_Nonnull used_rows_u32)(const uint32_t *_Nonnull indices, size_t count, size_t row_count,
                                    uint8_t *_Nonnull marks, uint32_t *_Nonnull rows);
   /* The first place that holds NaN or an infinity; `count` if none does. */
@@ -130,8 +137,8 @@ void ckv_spread_f32(const float *_Nonnull values, const uint32_t *_Nonnull rows,
 void ckv_spread_heads_f32(const float *_Nonnull values, const uint32_t *_Nonnull rows, size_t count,
                           float *_Nonnull target);
 
-/* weights[i * CKV_GROUP + h] = own[h * own_stride + i] for h < own_count, table[j * CKV_GROUP + h] for the others, where
- * j = indices[i], or i itself where `indices` is NULL. `weights` may be `table` then. */
+/* weights[i * CKV_GROUP + h] = own[h * own_stride + i] for h < own_count, table[j * CKV_GROUP + h] for the others,
+ * where j = indices[i], or i itself where `indices` is NULL. `weights` may be `table` then. */
 void ckv_gather_heads_f32(const float *_Nonnull table, const uint32_t *_Nullable indices, const float *_Nonnull own,
                           size_t own_stride, size_t own_count, size_t count, float *_Nonnull weights);
 
@@ -139,6 +146,10 @@ void ckv_gather_heads_f32(const float *_Nonnull table, const uint32_t *_Nullable
 void ckv_scatter_heads_f32(float *_Nonnull sums, const uint32_t *_Nonnull rows, const float *_Nonnull table,
                            const uint32_t *_Nullable indices, const float *_Nonnull own, size_t own_stride,
                            size_t own_count, size_t count);
+
+/* Column d of row i of the target = columns[d * column_stride + i] in `format`, as copy_rows rounds. */
+void ckv_copy_columns_f32(const float *_Nonnull columns, size_t column_stride, size_t dimensions, size_t count,
+                          void *_Nonnull target, size_t target_stride, enum ckv_format format);
 
 /* Unpacks values first ..< first + count of a column of unsigned integers, `bits` (0 to 31) each: value i takes bits
  * [i bits, (i + 1) bits) of the column, lowest bit of the lowest byte first. Returns the greatest; reads no byte
