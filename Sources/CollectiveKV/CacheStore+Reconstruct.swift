@@ -30,9 +30,9 @@ extension CacheStore {
   ///   - keys: room for `n x d_k` numbers; `nil`: no keys are wanted.
   ///   - values: room for `n x d_v` numbers; `nil`: no values are wanted.
   /// - Returns: the positions that were written.
-  /// - Throws: `StoreError.unknownUser`, `.staleUser`, `.damaged`, `.invalidInput` for a layer that does not exist or has
-  ///   no values, an element type other than f32, f16 or bf16, rows that overlap, or memory too small for the rows;
-  ///   nothing was written then.
+  /// - Throws: `StoreError.unknownUser`, `.staleUser`, `.damaged`, `.invalidInput` for a layer that does not exist or
+  ///   has no values, an element type other than f32, f16 or bf16, rows that overlap, or memory too small for the
+  ///   rows; nothing was written then.
   /// - Complexity: O(n (d_k + d_v)).
   @discardableResult
   public func reconstruct(

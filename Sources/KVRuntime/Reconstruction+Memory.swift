@@ -1,6 +1,6 @@
 /// Reconstruction straight into memory of the caller's, row by row, in the format that is wanted there: pool rows are
-/// copied or converted as they are read, user parts rounded to it. It checks nothing: the caller has checked the entries,
-/// the range, and that the memory holds its rows.
+/// copied or converted as they are read, user parts rounded to it. It checks indices and nothing else: that the memory
+/// holds its rows is the caller's affair.
 
 internal import CKernels
 package import CacheTypes

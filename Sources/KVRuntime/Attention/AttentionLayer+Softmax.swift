@@ -48,8 +48,8 @@ extension AttentionLayer {
       let own = unsafe ownPart(query, slice, keys)
       let scores = unsafe scratch.scores + place * range.count
       let greatest = unsafe kernels.scores_f32(
-        result.table + place, HeadGroup.size, result.indices, own.columns + range.lowerBound, keys.count, own.coefficients,
-        slice.user.count, scale, range.count, scores)
+        result.table + place, HeadGroup.size, result.indices, own.columns + range.lowerBound, keys.count,
+        own.coefficients, slice.user.count, scale, range.count, scores)
       _ = unsafe kernels.exp_sum_f32(scores, range.count, greatest)
     }
     return unsafe result

@@ -1,13 +1,13 @@
-/// One layer's keys and values as attention reads them, and the two identities, head by head, that keep it from building
-/// them:
+/// One layer's keys and values as attention reads them, and the two identities, head by head, that keep it from
+/// building them:
 ///
 ///     scores   q . K_i        = q_u . u_k[i] + t[I_k[i]],          t = P_k q_c
 ///     output   sum_i a_i V_i  = [ sum_i a_i u_v[i] ; P_v^T h ],    h[j] = sum of a_i with I_v[i] = j
 ///
-/// and in the additive form q_u = B_k^T q, q_c = q, output P_v^T h + B_v sum_i a_i u_v[i]. t and h are taken over the pool
-/// rows in use. Where a range is short beside the pool, pool rows are read position by position instead; that choice
-/// depends on the range's length and the pool's alone, so a query's result is the same bits whatever other queries and
-/// positions come with it.
+/// and in the additive form q_u = B_k^T q, q_c = q, output P_v^T h + B_v sum_i a_i u_v[i]. t and h are taken over the
+/// pool rows in use. Where a range is short beside the pool, pool rows are read position by position instead; that
+/// choice depends on the range's length and the pool's alone, so a query's result is the same bits whatever other
+/// queries and positions come with it.
 
 internal import CKernels
 internal import CacheTypes
