@@ -1,6 +1,6 @@
-/// Softmax attention of one query from the store, and reconstruction into f16, beside one copy of the same user's full
-/// f16 keys and values from memory into a fixed buffer. Cold: a random user out of a set whose full keys and values are at least four times the
-/// last-level cache. Hot: the same user over and over.
+/// Softmax attention of one query from the store, and reconstruction into f16, beside one copy of the same user's
+/// full f16 keys and values from memory into a fixed buffer. Cold: a random user out of a set whose full keys and
+/// values are at least four times the last-level cache. Hot: the same user over and over.
 
 import CollectiveKV
 import Glibc
