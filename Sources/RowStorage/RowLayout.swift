@@ -24,8 +24,7 @@ package struct RowLayout: Hashable, Sendable {
     self.columns = columns
   }
 
-  /// Bytes of a row beside its payload: record header, user, position, count, generation, checksum, cell header and
-  /// cell pointer, for an integer user id below 2^31.
+  /// Bytes of a row beside its payload: record header, count, generation, checksum, key, cell header and cell pointer.
   static let rowOverheadByteCount = 28
   /// Bytes that a page loses: its header and its checksum.
   static let pageOverheadByteCount = 16
@@ -62,7 +61,12 @@ package struct RowLayout: Hashable, Sendable {
 
   /// Positions of a full block.
   package func blockCapacity(pageByteCount: Int) -> Int {
-    let budget = (pageByteCount - Self.pageOverheadByteCount) / Self.blocksPerPage - Self.rowOverheadByteCount
+    capacity(
+      ofByteCount: (pageByteCount - Self.pageOverheadByteCount) / Self.blocksPerPage - Self.rowOverheadByteCount)
+  }
+
+  /// Positions whose payload, by estimate, has at most `budget` bytes; 1 if not even one has.
+  func capacity(ofByteCount budget: Int) -> Int {
     var capacity = max(1, (budget - leastByteCount(count: 0, as: element)) * 8 / max(bitsPerPosition, 1))
     // Every column of indices ends at a byte.
     while capacity > 1, leastByteCount(count: capacity, as: element) + (columnBits * capacity + 7) / 8 > budget {

@@ -120,7 +120,9 @@ extension RowStore {
       let users = pass.users ?? memory.withLock { $0.overlay.users(through: pass.through) }
       let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, users.count)
       let target = try generation(meta.generation, writer.session.reading)
-      for user in users[slice] { try foldUser(user, pass, target, writer) }
+      for user in users[slice] {
+        try foldUser(user, through: pass.through, to: target, arena: pass.arena, writer)
+      }
       return (users, slice.upperBound)
     }
     writer.fold!.users = users
@@ -152,11 +154,13 @@ extension RowStore {
   }
 
   /// Copies one user's tail rows to blocks. Rows of another model stay in their own generation.
-  private func foldUser(_ user: UserID, _ pass: FoldPass, _ current: Generation, _ writer: Writer) throws(StoreError) {
-    let rows = memory.withLock { $0.overlay.rows(of: user, below: pass.through + 1, endingBeyond: 0) }
+  func foldUser(
+    _ user: UserID, through seq: Int64 = .max - 1, to current: Generation, arena: TailArena? = nil, _ writer: Writer
+  ) throws(StoreError) {
+    let rows = memory.withLock { $0.overlay.rows(of: user, below: seq + 1, endingBeyond: 0) }
     guard let newest = rows.last else { return }
     let own = try generation(Int64(newest.generation), writer.session.reading)
     let target = own.modelID == current.modelID ? current : own
-    try extendBlocks(of: user, rows, to: target, arena: pass.arena, writer)
+    try extendBlocks(of: user, rows, to: target, arena: arena, writer)
   }
 }

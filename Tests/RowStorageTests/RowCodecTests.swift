@@ -105,6 +105,21 @@ struct RowCodecTests {
     }
   }
 
+  @Test(arguments: 0..<200)
+  func `a slice of a row decodes to that part of it, in every element type`(seed: UInt64) throws {
+    let row = RandomRow(seed: seed)
+    let count = row.entries.count
+    var random = SplitMix64(seed: seed ^ 0x51)
+    let from = Int.random(in: 0..<count, using: &random)
+    let to = Int.random(in: from + 1...count, using: &random)
+    let payload = row.packed()
+    var buffer = ByteBuffer(capacity: 8)
+    payload.withUnsafeBytes { row.codec.slice($0, count: count, from..<to, into: &buffer) }
+    let slice = Array(buffer.bytes)
+    #expect(try row.unpacked(slice, count: to - from) == row.unpacked(payload, count: count, range: from..<to))
+    if row.layout.element != .i8 { #expect(slice == row.packed(from..<to)) }
+  }
+
   @Test(arguments: [ElementType.f32, .f16, .bf16])
   func `numbers come back rounded to the element type`(element: ElementType) throws {
     var random = SplitMix64(seed: 77)

@@ -38,6 +38,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/FoundRows.swift",
     "Sources/RowStorage/Quantiser.swift",
     "Sources/RowStorage/RowChecksum.swift",
+    "Sources/RowStorage/RowCodec+Slice.swift",
     "Sources/RowStorage/RowCodec.swift",
     "Sources/RowStorage/RowStore+Blocks.swift",
     "Sources/RowStorage/RowStore+Vacuum.swift",
