@@ -81,8 +81,7 @@ extension RowStore {
     var pass = Pass(isMigration: false, total: 0)
     var isAtEnd = false
     while !isAtEnd {
-      (isAtEnd, _) = try writer.session.transaction { (meta) throws(StoreError) in
-        try beginWriting(meta, writer)
+      (isAtEnd, _) = try withoutTailRows(writer) { (meta) throws(StoreError) in
         let target = try currentGeneration(meta, writer.session.reading)
         pass.total = Int(meta.positions)
         for _ in 0..<Self.vacuumSliceUserCount {

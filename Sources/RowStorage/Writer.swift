@@ -25,6 +25,9 @@ package struct Run: Sendable {
 final class Writer {
   let session: WriteSession
   var scratch = ByteBuffer()
+  /// Packed tail rows that wait to be inserted, and their payloads.
+  private var newTailRows: [(row: TailRow, payload: Range<Int>)] = []
+  private var tailPayloads = ByteBuffer()
   var found = FoundRows()
   var fold: FoldPass?
   /// The counters as the newest commit of this connection left them.
@@ -32,18 +35,48 @@ final class Writer {
 
   init(session: WriteSession) { self.session = session }
 
-  /// Packs and inserts one tail row.
-  func insertTailRow(
+  // MARK: Tail rows
+
+  /// Packs one tail row; it is inserted together with its neighbours, at the latest by `insertTailRows`.
+  func addTailRow(
     _ row: TailRow, _ generation: Generation, _ entries: borrowing Entries, _ rows: Range<Int>
   ) throws(StoreError) {
-    scratch.removeAll()
-    if row.count > 0 { generation.codec.pack(entries, rows, as: generation.arrival, into: &scratch) }
-    session.insertTail.bind(row.seq, at: 1)
-    session.insertTail.bind(row.user, at: 2)
-    session.insertTail.bind(Int(row.position), at: 3)
-    unsafe bindRow(session.insertTail, from: 4, RowPlace(row), scratch.bytes)
-    try session.insertTail.run()
+    let start = tailPayloads.count
+    if row.count > 0 { generation.codec.pack(entries, rows, as: generation.arrival, into: &tailPayloads) }
+    newTailRows.append((row, start..<tailPayloads.count))
+    guard newTailRows.count == WriteSession.tailBatchCount else { return }
+    for (place, row) in newTailRows.enumerated() {
+      bind(row, session.insertTailBatch, from: Int32(place) * WriteSession.tailColumnCount + 1)
+    }
+    try session.insertTailBatch.run()
+    dropTailRows()
   }
+
+  /// Inserts the tail rows that still wait: they must be there before anything reads or deletes the tail, and before
+  /// the transaction ends.
+  func insertTailRows() throws(StoreError) {
+    for row in newTailRows {
+      bind(row, session.insertTail, from: 1)
+      try session.insertTail.run()
+    }
+    dropTailRows()
+  }
+
+  /// Forgets tail rows whose transaction failed.
+  func dropTailRows() {
+    newTailRows.removeAll(keepingCapacity: true)
+    tailPayloads.removeAll()
+  }
+
+  private func bind(_ new: (row: TailRow, payload: Range<Int>), _ statement: borrowing Statement, from first: Int32) {
+    statement.bind(new.row.seq, at: first)
+    statement.bind(new.row.user, at: first + 1)
+    statement.bind(Int(new.row.position), at: first + 2)
+    unsafe bindRow(
+      statement, from: first + 3, RowPlace(new.row), UnsafeRawBufferPointer(rebasing: tailPayloads.bytes[new.payload]))
+  }
+
+  // MARK: Blocks
 
   /// Writes positions from `first` on as blocks: full ones, and at most one that is not.
   func writeBlocks(
