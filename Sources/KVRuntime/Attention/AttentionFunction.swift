@@ -55,16 +55,14 @@ package enum AttentionFunction: Sendable {
 }
 
 extension AttentionFunction {
+  /// Checks what does not depend on the queries.
+  ///
   /// - Throws: `StoreError.invalidInput`: a top below 1; a divisor that is 0 or not finite; rotations that do not fit
-  ///   `d_k`; search queries that are not one per query; a bias shorter than the longest range; a number that is not
-  ///   finite in any of them.
-  func check(_ shape: LayerShape, queries: Int, longestRange: Int) throws(StoreError) {
+  ///   `d_k`; a number that is not finite in them or in a bias.
+  package func checkParameters(_ shape: LayerShape) throws(StoreError) {
     switch self {
     case .softmax: break
-    case .topk(let top): try Self.check(top: top)
-    case .select(let top, let search):
-      try Self.check(top: top)
-      try Self.check(search, queries: queries)
+    case .topk(let top), .select(let top, _): try Self.check(top: top)
     case .simhash(let top, let rotations):
       try Self.check(top: top)
       try Self.check(rotations, width: shape.key.width)
@@ -76,13 +74,21 @@ extension AttentionFunction {
       guard divisor.isFinite, divisor != 0 else {
         throw .invalidInput("a divisor of \(divisor); a finite number other than 0 is needed")
       }
-      guard let bias else { break }
-      guard bias.count >= longestRange else {
-        throw .invalidInput("\(bias.count) position biases for a query that sees \(longestRange) positions")
-      }
-      if let place = Self.firstNotFinite(bias) {
+      if let bias, let place = Self.firstNotFinite(bias) {
         throw .invalidInput("the position bias holds \(bias[place]) at \(place)")
       }
+    }
+  }
+
+  /// Checks everything.
+  ///
+  /// - Throws: `StoreError.invalidInput`: as `checkParameters`; search queries that are not one per query, or not
+  ///   finite; a bias shorter than the longest range.
+  func check(_ shape: LayerShape, queries: Int, longestRange: Int) throws(StoreError) {
+    try checkParameters(shape)
+    if case .select(_, let search) = self { try Self.check(search, queries: queries) }
+    if case .silu(_, let bias?) = self, bias.count < longestRange {
+      throw .invalidInput("\(bias.count) position biases for a query that sees \(longestRange) positions")
     }
   }
 
