@@ -1,6 +1,6 @@
-/// The file of queries that `ckvdb attend` reads: whose histories, which vectors, as of which positions, and the tensors
-/// that single attention functions take. Everything about shapes and finite numbers is checked when the file is opened,
-/// with the tensor and the row in the message; what only the store can know, a request's answer says.
+/// The file of queries that `ckvdb attend` reads: whose histories, which vectors, as of which positions, and the
+/// tensors that single attention functions take. Everything about shapes and finite numbers is checked when the file is
+/// opened, with the tensor and the row in the message; what only the store can know, a request's answer says.
 
 internal import ArgumentParser
 internal import CacheTypes

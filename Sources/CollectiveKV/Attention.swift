@@ -1,5 +1,5 @@
-/// The attention functions that a caller can ask for, each with its parameters. What a parameter that is left out stands
-/// for is said here; which values are refused, where the function is applied.
+/// The attention functions that a caller can ask for, each with its parameters. What a parameter that is left out
+/// stands for is said here; which values are refused, where the function is applied.
 
 /// An attention function with its parameters.
 ///
