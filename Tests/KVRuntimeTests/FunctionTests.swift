@@ -248,6 +248,6 @@ extension RandomLayer {
   fileprivate init(keysOf layer: RandomLayer) {
     self = layer
     shape.value = nil
-    tensors.value = nil
+    tensors = LayerTensors(key: layer.tensors.key, value: nil)
   }
 }
