@@ -1,47 +1,86 @@
-/* Selections: the greatest of many scores without sorting them, and what belongs to the places found. */
+/* Selections: the greatest of many scores without sorting them, and what belongs to the places found. The score that
+ * just makes it is found bit by bit, by counting the scores at or above a bound: passes that run in vectors, and few of
+ * them where scores differ. */
 
-#include "CKernels.h"
+#include "levels.h"
 
 #include <string.h>
 
-/* A number that orders as the score does; 0 and -0 are one number. */
-static inline uint32_t rank_of(float score) {
-  const float value = score + 0.0f; /* -0 becomes 0 */
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+#define INLINE static inline __attribute__((always_inline))
+
+/* Ranks order as floats do. Ranks below -infinity's stand for it. */
+static float float_of_rank(uint32_t rank) {
+  const uint32_t lowest = 0x007FFFFFu;
+  const uint32_t kept = rank < lowest ? lowest : rank;
+  const uint32_t bits = kept & 0x80000000u ? kept & 0x7FFFFFFFu : ~kept;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
-/* The rank of the `top`-th greatest score, eight bits at a time from the highest down. `surplus` gets how many scores
- * of that very rank are among the `top` greatest. */
-static uint32_t least_kept(const float *scores, size_t count, size_t top, size_t *surplus) {
-  uint32_t rank = 0, known = 0;
-  size_t wanted = top;
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    size_t counts[256] = {0};
-    for (size_t i = 0; i < count; i++) {
-      const uint32_t own = rank_of(scores[i]);
-      counts[own >> shift & 255] += (own & known) == rank;
-    }
-    uint32_t digit = 255;
-    for (; counts[digit] < wanted; digit--) wanted -= counts[digit];
-    rank |= digit << shift;
-    known |= (uint32_t)255 << shift;
+INLINE size_t count_from(const float *scores, size_t count, float least) {
+  size_t found = 0;
+  for (size_t first = 0; first < count; first += 1u << 20) {
+    const size_t end = count - first < 1u << 20 ? count : first + (1u << 20);
+    uint32_t run = 0;
+    for (size_t i = first; i < end; i++) run += scores[i] >= least;
+    found += run;
   }
-  *surplus = wanted;
-  return rank;
+  return found;
 }
+
+/* The greatest bound that `top` scores reach or pass, or one with just `top` scores at or above it. */
+INLINE float least_kept(const float *scores, size_t count, size_t top) {
+  uint32_t rank = 0;
+  for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
+    /* Beyond infinity the float is NaN, which no score reaches. */
+    const size_t found = count_from(scores, count, float_of_rank(rank | bit));
+    if (found >= top) rank |= bit;
+    if (found == top) break;
+  }
+  return float_of_rank(rank);
+}
+
+INLINE void select_top(const float *scores, size_t count, size_t top, uint32_t *places) {
+  const float least = least_kept(scores, count, top);
+  size_t greater = 0, equal = 0;
+  for (size_t i = 0; i < count; i++) {
+    greater += scores[i] > least;
+    equal += scores[i] == least;
+  }
+  /* So many of the equal ones, the earliest, are left out. */
+  size_t skipped = greater + equal - top;
+  size_t found = 0;
+  for (size_t i = 0; found < top; i++) {
+    const size_t is_equal = scores[i] == least, is_skipped = is_equal & (skipped > 0);
+    skipped -= is_skipped;
+    places[found] = (uint32_t)i;
+    found += (scores[i] > least) | (is_equal & !is_skipped);
+  }
+}
+
+#if defined(__x86_64__)
+AVX2 static void select_top_avx2(const float *scores, size_t count, size_t top, uint32_t *places) {
+  select_top(scores, count, top, places);
+}
+AVX512 static void select_top_avx512(const float *scores, size_t count, size_t top, uint32_t *places) {
+  select_top(scores, count, top, places);
+}
+#endif
 
 void ckv_select_top_f32(const float *scores, size_t count, size_t top, uint32_t *places) {
-  size_t ties = 0;
-  const uint32_t least = least_kept(scores, count, top, &ties);
-  size_t left = top;
-  for (size_t i = count; i > 0 && left > 0; i--) {
-    const uint32_t own = rank_of(scores[i - 1]);
-    if (own < least || (own == least && ties == 0)) continue;
-    ties -= own == least;
-    places[--left] = (uint32_t)(i - 1);
+#if defined(__x86_64__)
+  const struct ckv_kernels *active = ckv_kernels_active();
+  if (active == &ckv_kernels_avx512) {
+    select_top_avx512(scores, count, top, places);
+    return;
   }
+  if (active == &ckv_kernels_avx2) {
+    select_top_avx2(scores, count, top, places);
+    return;
+  }
+#endif
+  select_top(scores, count, top, places);
 }
 
 void ckv_gather_f32(const float *source, const uint32_t *places, size_t count, float *target) {

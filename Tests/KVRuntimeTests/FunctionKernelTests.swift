@@ -2,29 +2,6 @@ import CKernels
 import Testing
 
 @Suite struct `Kernels of attention functions` {
-  @Test(arguments: 0..<40)
-  func `the greatest are kept, the later of equal ones`(_ seed: Int) {
-    let memory = GuardedMemory()
-    defer { memory.free() }
-    var draw = Draw(seed)
-    for count in Array(1...40) + [300, 2_000] {
-      let kinds: [[Float]] = [
-        draw.numbers(count, 100), draw.dyadic(count).map { $0 == 0 ? (Bool.random(using: &draw) ? 0 : -0.0) : $0 },
-        Array(repeating: 1, count: count),
-        (0..<count).map {
-          [.infinity, -.infinity, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 3e38, -3e38][$0 % 6]
-        },
-      ]
-      for scores in kinds {
-        let top = Int.random(in: 1...count, using: &draw)
-        let places = memory.room(byteCount: top * 4)
-        ckv_select_top_f32(memory.copy(scores).floats, count, top, places.indices)
-        let sorted = (0..<count).sorted { (scores[$0], $0) > (scores[$1], $1) }
-        #expect(places.readIndices(top).map(Int.init) == sorted.prefix(top).sorted(), "\(count), top \(top)")
-      }
-    }
-  }
-
   @Test func `places are gathered, scaled or as they are, in place too`() {
     let memory = GuardedMemory()
     defer { memory.free() }
@@ -78,6 +55,33 @@ import Testing
 
 /// Forces a level for the whole process.
 extension `Encoder at every level` {
+  @Test(arguments: 0..<12)
+  func `the greatest are kept, the later of equal ones`(_ seed: Int) {
+    let memory = GuardedMemory()
+    defer { memory.free() }
+    var draw = Draw(seed)
+    for count in Array(1...40) + [300, 2_000] {
+      let kinds: [[Float]] = [
+        draw.numbers(count, 100), draw.dyadic(count).map { $0 == 0 ? (Bool.random(using: &draw) ? 0 : -0.0) : $0 },
+        Array(repeating: 1, count: count),
+        (0..<count).map {
+          [.infinity, -.infinity, .leastNonzeroMagnitude, -.leastNonzeroMagnitude, 3e38, -3e38][$0 % 6]
+        },
+      ]
+      for scores in kinds {
+        let top = Int.random(in: 1...count, using: &draw)
+        let sorted = (0..<count).sorted { (scores[$0], $0) > (scores[$1], $1) }
+        for level in Level.all {
+          #expect(ckv_kernels_force(level.number))
+          let places = memory.room(byteCount: top * 4)
+          ckv_select_top_f32(memory.copy(scores).floats, count, top, places.indices)
+          #expect(places.readIndices(top).map(Int.init) == sorted.prefix(top).sorted(), "\(count), top \(top)")
+        }
+        _ = ckv_kernels_force(-1)
+      }
+    }
+  }
+
   @Test func `SiLU weights agree with 64-bit ones, and are the same bits at every level`() {
     let memory = GuardedMemory()
     defer { memory.free() }
