@@ -41,7 +41,7 @@ struct AttentionLayer: ~Copyable {
   private let kernels: ckv_kernels
   private let keyBasis: [Float]
   private let valueBasis: [Float]
-  private let scratch: AttentionScratch
+  let scratch: AttentionScratch
 
   /// - Throws: `StoreError.invalidInput` for a key-only layer.
   /// - Precondition: the tensors fit the shape.
