@@ -5,14 +5,17 @@ PRAGMA application_id = 1129010788;
 PRAGMA user_version = 1;
 
 CREATE TABLE block(
-  user NOT NULL,
-  position INTEGER NOT NULL,
+  place INTEGER PRIMARY KEY,
   count INTEGER NOT NULL,
   generation INTEGER NOT NULL,
   checksum INTEGER NOT NULL,
-  payload BLOB NOT NULL,
-  PRIMARY KEY(user, position)
-) WITHOUT ROWID;
+  payload BLOB NOT NULL
+);
+
+CREATE TABLE user(
+  number INTEGER PRIMARY KEY,
+  user NOT NULL UNIQUE
+);
 
 CREATE TABLE tail(
   seq INTEGER PRIMARY KEY,

@@ -17,16 +17,38 @@ struct Attend: ParsableCommand {
         position [R] or [R, C]       optional: a query sees the positions below
                                      its own; without it, every query sees all
 
+      The attention functions, each over the positions that a query sees (a of them
+      at most with --window a), head by head unless said otherwise:
+
+        softmax    scaled dot product attention
+        topk       softmax over the --top K greatest dot products (TWIN)
+        select     softmax over the --top K positions whose whole keys, of
+                   --select-layer L or of the same layer, have the greatest dot
+                   products with select.query [R, C, d_k of L] (SIM)
+        simhash    softmax over the --top K positions whose hash codes differ least
+                   from the query's: signs of rotations.simhash [b, d_k] (ETA)
+        sdim       over whole values: the mean over G of the normalised sums of the
+                   values whose codes of t bits equal the query's: signs of
+                   rotations.sdim [G, t, d_k] (SDIM); sdim-sum: not normalised
+        silu       silu(scale q.k) / divisor as weights, no softmax (HSTU)
+        silu-bias  silu(scale q.k + position_bias[d]) / divisor, d positions before
+                   the latest one seen: position_bias [n or more]
+
+      select.query, rotations.*, position_bias are tensors beside query, in f32, f16
+      or bf16. Rotations and the divisor come from the model unless the queries bring
+      rotations, or the call a --divisor. Selections compare unscaled dot products in
+      32-bit floats; of equal ones the more recent position is kept.
+
       The output is a safetensors file of output [R, C, d_v] f32 and length [R] i64,
       the length of the history that each request saw. If any request fails, because
       its user is unknown or stale, or its position is beyond the history, each one
       that failed is named on standard error, the exit code is 65, and no output is
       written.
 
-      The attention functions: softmax, scaled dot products over all heads.
-
         ckvdb attend shop.ckv --queries q.safetensors --output out.safetensors \\
             --attention softmax --window 200
+        ckvdb attend shop.ckv --queries q.safetensors --output out.safetensors \\
+            --attention select --top 100 --select-layer 1
       """)
 
   @OptionGroup var store: StoreArgument
@@ -37,8 +59,8 @@ struct Attend: ParsableCommand {
   @Option(help: ArgumentHelp("Where the outputs go; a file there is replaced.", valueName: "file"), completion: .file())
   var output: String
 
-  @Option(help: ArgumentHelp("The attention function: softmax.", valueName: "name"))
-  var attention: String
+  @Option(help: ArgumentHelp("The attention function.", valueName: "name"))
+  var attention: AttentionName
 
   @Option(help: "The layer that is attended over.")
   var layer = 0
@@ -51,15 +73,45 @@ struct Attend: ParsableCommand {
       "Factor of the dot products (default: the model's, or 1/sqrt(d_k / heads)).", valueName: "factor"))
   var scale: Float?
 
+  @Option(help: ArgumentHelp("How many positions topk, select and simhash keep.", valueName: "positions"))
+  var top: Int?
+
+  @Option(help: ArgumentHelp("Divisor of the silu functions (default: the model's).", valueName: "number"))
+  var divisor: Float?
+
+  @Option(help: ArgumentHelp("The layer whose keys select searches (default: the same layer).", valueName: "layer"))
+  var selectLayer: Int?
+
   func validate() throws {
-    guard attention == "softmax" else {
-      throw ValidationError("--attention is '\(attention)', this version computes: softmax.")
-    }
+    try validateFunction()
     guard layer >= 0 else { throw ValidationError("--layer is \(layer), expected 0 or more.") }
     if let window, window < 1 { throw ValidationError("--window is \(window), expected at least 1.") }
     if let scale, !(scale > 0 && scale.isFinite) {
       throw ValidationError("--scale is \(scale), expected a finite number above 0.")
     }
+  }
+
+  /// Options that the function needs are there, others are not: a parameter that would be left aside is a mistake.
+  private func validateFunction() throws {
+    let name = attention.rawValue
+    if attention.takesTop, top == nil { throw ValidationError("--attention \(name) needs --top.") }
+    if let top {
+      guard attention.takesTop else { throw ValidationError("--top goes with topk, select and simhash, not \(name).") }
+      guard top >= 1 else { throw ValidationError("--top is \(top), expected at least 1.") }
+    }
+    if let divisor {
+      guard attention.takesDivisor else {
+        throw ValidationError("--divisor goes with silu and silu-bias, not \(name).")
+      }
+      guard divisor.isFinite, divisor != 0 else {
+        throw ValidationError("--divisor is \(divisor), expected a finite number other than 0.")
+      }
+    }
+    if let selectLayer {
+      guard attention == .select else { throw ValidationError("--select-layer goes with select, not \(name).") }
+      guard selectLayer >= 0 else { throw ValidationError("--select-layer is \(selectLayer), expected 0 or more.") }
+    }
+    if scale != nil, !attention.takesScale { throw ValidationError("--scale does not go with \(name).") }
   }
 
   func run() throws {
@@ -69,8 +121,15 @@ struct Attend: ParsableCommand {
       guard let value = shape.value else {
         throw StoreError.invalidInput("layer \(layer) has no values, so there is nothing to attend to")
       }
-      let input = try naming(queries) { try QueryFile(path: queries, keyWidth: shape.key.width) }
-      try write(input, to: try writer(input, valueWidth: value.width), store)
+      let searched = try attention == .select ? store.model.shape.layer(selectLayer ?? layer) : nil
+      let input = try naming(queries) {
+        try QueryFile(path: queries, for: attention, keyWidth: shape.key.width, searchWidth: searched?.key.width)
+      }
+      let function = input.function(
+        attention, top: top ?? 0, divisor: divisor, selectLayer: selectLayer, scale: scale, window: window)
+      // What fits no request is said once, before an output is begun.
+      _ = try store.attend([], layer: layer, function)
+      try write(input, function, to: try writer(input, valueWidth: value.width), store)
     }
   }
 
@@ -80,19 +139,20 @@ struct Attend: ParsableCommand {
       TensorPlan(name: "length", dtype: .i64, shape: [input.count]),
     ]
     return try naming(output) {
-      try SafetensorsWriter(path: output, tensors: plan, metadata: ["ckvdb.attention": attention])
+      try SafetensorsWriter(path: output, tensors: plan, metadata: ["ckvdb.attention": attention.rawValue])
     }
   }
 
-  private func write(_ input: QueryFile, to writer: consuming SafetensorsWriter, _ store: CacheStore) throws {
+  private func write(
+    _ input: QueryFile, _ function: Attention, to writer: consuming SafetensorsWriter, _ store: CacheStore
+  ) throws {
     var lengths: [Int64] = []
     var failureCount = 0
     var progress = ProgressLine("requests")
     var first = 0
     while first < input.count {
       let end = min(first + input.batchCount, input.count)
-      let responses = try store.attend(
-        (first..<end).map(input.request), layer: layer, .softmax(scale: scale, window: window))
+      let responses = try store.attend((first..<end).map(input.request), layer: layer, function)
       for (request, response) in zip(first..<end, responses) {
         if let error = response.error {
           progress.clear()
@@ -116,56 +176,6 @@ struct Attend: ParsableCommand {
     try writer.append(lengths)
     try writer.finish()
     print("\(NumberText.count(input.count, "request")) of \(NumberText.count(input.queryCount, "query", "queries"))")
-  }
-}
-
-/// The queries of R requests.
-private struct QueryFile {
-  let count: Int
-  /// C: queries of one request.
-  let queryCount: Int
-  private let users: UserColumn
-  private let queries: TensorRows
-  /// Either one per request or one per query.
-  private let positions: [Int64]?
-
-  init(path: String, keyWidth: Int) throws(StoreError) {
-    let file = try SafetensorsFile(path: path, followsLinks: true)
-    users = try UserColumn(file)
-    count = users.count
-    guard let info = file.info("query") else { throw file.failure("no tensor \"query\"") }
-    guard info.shape.count == 3, info.shape[0] == count, info.shape[2] == keyWidth,
-      let rows = try file.rows("query", shape: info.shape)
-    else {
-      throw file.failure("tensor \"query\" has shape \(info.shape), expected [\(count), C, \(keyWidth)]")
-    }
-    queryCount = info.shape[1]
-    queries = rows
-    guard let position = file.info("position") else {
-      positions = nil
-      return
-    }
-    guard position.shape == [count] || position.shape == [count, queryCount] else {
-      throw file.failure(
-        "tensor \"position\" has shape \(position.shape), expected \([count]) or \([count, queryCount])")
-    }
-    let numbers = try file.integers("position") ?? []
-    if let place = numbers.firstIndex(where: { $0 < 0 }) {
-      throw file.failure("tensor \"position\" at index \(place) is \(numbers[place]), expected 0 or more")
-    }
-    let queryCount = queryCount
-    positions = position.shape.count == 2 ? numbers : numbers.flatMap { Array(repeating: $0, count: queryCount) }
-  }
-
-  /// Requests per call: enough for every core, few enough to hold.
-  var batchCount: Int { max(1, min(1_024, 65_536 / max(queryCount, 1))) }
-
-  func request(_ index: Int) -> AttendRequest {
-    var numbers: [Float] = []
-    numbers.reserveCapacity(queries.width)
-    queries.append(CollectionOfOne(index), to: &numbers)
-    let own = positions.map { $0[index * queryCount..<(index + 1) * queryCount].map { Int($0) } }
-    return AttendRequest(user: users[index], queries: numbers, positions: own)
   }
 }
 

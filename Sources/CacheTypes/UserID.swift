@@ -68,6 +68,24 @@ extension UserID {
   }
 }
 
+extension UserID {
+  /// Differs from process to process: who chooses user ids does not choose where they collide.
+  private static let hashSeed = UInt64.random(in: .min ... .max)
+
+  /// A hash for the engine's own tables: a tenth of `hashValue`'s cost for integers.
+  @inline(__always)
+  package var quickHash: Int {
+    var mixed: UInt64
+    switch self {
+    case .integer(let value): mixed = UInt64(bitPattern: value) ^ Self.hashSeed
+    case .bytes(let bytes): mixed = Checksum.xxh3(bytes, seed: Self.hashSeed)
+    }
+    mixed = (mixed ^ mixed >> 32) &* 0xD6E8_FEB8_6659_FD93
+    mixed = (mixed ^ mixed >> 32) &* 0xD6E8_FEB8_6659_FD93
+    return Int(truncatingIfNeeded: mixed ^ mixed >> 32)
+  }
+}
+
 /// Lower-case hexadecimal, two digits a byte.
 package enum Hex {
   private static let digits = Array("0123456789abcdef".utf8)

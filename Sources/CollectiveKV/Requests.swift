@@ -56,25 +56,6 @@ public struct AppendRun: Sendable {
   }
 }
 
-/// An attention function with its parameters.
-public struct Attention: Hashable, Sendable {
-  /// Which function: more kinds join softmax as the runtime grows.
-  public enum Kind: Hashable, Sendable {
-    /// Multi-head scaled dot product attention.
-    case softmax
-  }
-  public var kind: Kind
-  /// Factor of the dot products; `nil`: the model's, or else 1/sqrt(d_k / heads).
-  public var scale: Float?
-  /// How many positions before the query's a query sees; `nil`: all.
-  public var window: Int?
-
-  /// Softmax over the scaled dot products of the query with every key that it sees.
-  public static func softmax(scale: Float? = nil, window: Int? = nil) -> Attention {
-    Attention(kind: .softmax, scale: scale, window: window)
-  }
-}
-
 /// Queries over one user's history.
 public struct AttendRequest: Sendable {
   public var user: UserID
@@ -82,11 +63,15 @@ public struct AttendRequest: Sendable {
   public var queries: [Float]
   /// One per query: it sees the positions below this one. `nil`: every query sees all.
   public var positions: [Int]?
+  /// What `select` searches for, one per query: `C x d_k` of the searched layer, row-major. Other functions leave it
+  /// alone.
+  public var selectQueries: [Float]?
 
-  public init(user: UserID, queries: [Float], positions: [Int]? = nil) {
+  public init(user: UserID, queries: [Float], positions: [Int]? = nil, selectQueries: [Float]? = nil) {
     self.user = user
     self.queries = queries
     self.positions = positions
+    self.selectQueries = selectQueries
   }
 }
 

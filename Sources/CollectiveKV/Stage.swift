@@ -107,25 +107,31 @@ public final class Stage {
   ///
   /// - Parameters:
   ///   - queries: `new positions x d_k`, row-major, users one after the other.
+  ///   - selectQueries: what `select` searches for: `new positions x d_k` of the searched layer.
   /// - Returns: `new positions x d_v`.
-  /// - Throws: `StoreError.invalidInput`, also if the layer was not encoded yet.
+  /// - Throws: `StoreError.invalidInput`, also if the layer, or the one that is searched, was not encoded yet.
   public func attend(
-    layer: Int, _ queries: [Float], mask: StageMask = .causal, _ attention: Attention = .softmax()
+    layer: Int, _ queries: [Float], mask: StageMask = .causal, _ attention: Attention = .softmax(),
+    selectQueries: [Float]? = nil
   ) throws(StoreError) -> [Float] {
     try check(layer)
-    guard fresh[layer] != nil else { throw .invalidInput("layer \(layer) is not encoded yet") }
     let target = try AttentionTarget(store, layer, attention)
-    let width = target.shape.key.width
-    guard queries.count == count * width else {
-      throw .invalidInput("layer \(layer): \(queries.count) numbers for \(count) queries of \(width)")
+    for needed in [layer, target.searched ?? layer] where fresh[needed] == nil {
+      throw .invalidInput("layer \(needed) is not encoded yet")
     }
+    try check(queries, layer)
+    if let searched = target.searched, let selectQueries { try check(selectQueries, searched) }
+    let width = target.shape.key.width
+    let searchWidth = target.searched.map { store.model.shape.layers[$0].key.width } ?? 0
     var output: [Float] = []
     output.reserveCapacity(count * (target.shape.value?.width ?? 0))
     var first = 0
     for index in users.indices {
       let end = first + counts[index]
       output += try target.answer(
-        Array(queries[first * width..<end * width]), joined[layer][index], stored: lengths[index],
+        Array(queries[first * width..<end * width]),
+        selectQueries: selectQueries.map { searchWidth > 0 ? Array($0[first * searchWidth..<end * searchWidth]) : $0 },
+        joined[layer][index], search: target.searched.map { joined[$0][index] }, stored: lengths[index],
         count: counts[index], mask)
       first = end
     }
@@ -166,6 +172,13 @@ public final class Stage {
     guard !isOver else { throw .invalidInput("the stage is over") }
     guard fresh.indices.contains(layer) else {
       throw .invalidInput("layer \(layer) does not exist: the model has \(fresh.count)")
+    }
+  }
+
+  private func check(_ queries: [Float], _ layer: Int) throws(StoreError) {
+    let width = store.model.shape.layers[layer].key.width
+    guard queries.count == count * width else {
+      throw .invalidInput("layer \(layer): \(queries.count) numbers for \(count) queries of \(width)")
     }
   }
 

@@ -36,8 +36,9 @@
   }
 
   package mutating func append(_ source: UnsafeRawBufferPointer) {
-    let place = unsafe extend(by: source.count)
-    unsafe place.copyMemory(from: source)
+    if unsafe count + source.count > storage.count { grow(toHold: count + source.count) }
+    unsafe UnsafeMutableRawBufferPointer(rebasing: storage[count...]).copyMemory(from: source)
+    count += source.count
   }
 
   private mutating func grow(toHold needed: Int) {

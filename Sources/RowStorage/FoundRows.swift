@@ -27,17 +27,16 @@ package struct RowPlace {
     generation = Int64(row.generation)
   }
 
-  /// Reads columns 0 to 2 of a block: position, count, generation.
+  /// Reads columns 0 to 2 of a block: place, count, generation.
   @inline(__always)
   init(_ statement: borrowing Statement, user: UserID) throws(StoreError) {
     // Anything but integers here comes out as some number, and does not match the checksum.
-    let position = statement.integer(0)
+    position = BlockPlace.position(of: statement.integer(0))
     let count = statement.integer(1)
-    guard 0...Int64(RowStore.lengthLimit) ~= position, 1...Int64(RowStore.rowCountLimit) ~= count else {
+    guard position <= RowStore.lengthLimit, 1...Int64(RowStore.rowCountLimit) ~= count else {
       throw .damaged("\(statement.path): user \(user), position \(position): a block of \(count) positions")
     }
     self.user = user
-    self.position = Int(position)
     self.count = Int(count)
     generation = statement.integer(2)
   }
@@ -71,9 +70,8 @@ struct FoundRows: ~Copyable {
   /// Starts anew, with the user's newest block.
   mutating func startCollecting(_ user: UserID, _ session: ReadSession) throws(StoreError) -> RowPlace? {
     removeAll()
-    session.blocksFromNewest.reset()
-    session.blocksFromNewest.bind(user, at: 1)
-    newest = try session.blocksFromNewest.step() ? try RowPlace(session.blocksFromNewest, user: user) : nil
+    guard let number = try session.number(of: user) else { return nil }
+    newest = try session.startBlocks(of: user, number)
     return newest
   }
 
@@ -181,6 +179,42 @@ struct FoundRows: ~Copyable {
         range: cut.lowerBound - position..<cut.upperBound - position, wanted: layers, into: &entries,
         at: cut.lowerBound + offset, place: name(of: index, store))
     }
+  }
+
+  // MARK: Rows that stay as they are
+
+  /// A stretch of a history on its way into new rows.
+  enum Stretch {
+    /// Positions of a row that is final in the generation it is going to: it may be cut, not packed again.
+    case sealed(row: Int, Range<Int>)
+    /// Positions to be packed.
+    case open(Range<Int>)
+  }
+
+  /// The collected positions in order.
+  func stretches(sealedIn target: Generation) -> [Stretch] {
+    let order = rows.indices.sorted { rows[$0].cut.lowerBound < rows[$1].cut.lowerBound }
+    var stretches: [Stretch] = []
+    for index in order {
+      let row = rows[index]
+      let element = unsafe target.codec.element(of: UnsafeRawBufferPointer(rebasing: buffer.bytes[row.bytes]))
+      if row.place.generation == target.id, element == .i8 {
+        stretches.append(.sealed(row: index, row.cut))
+      } else if case .open(let before) = stretches.last {
+        stretches[stretches.count - 1] = .open(before.lowerBound..<row.cut.upperBound)
+      } else {
+        stretches.append(.open(row.cut))
+      }
+    }
+    return stretches
+  }
+
+  /// Appends the payload of some positions of a row.
+  func slice(_ row: Int, _ positions: Range<Int>, _ codec: RowCodec, into scratch: inout ByteBuffer) {
+    let (place, bytes) = (rows[row].place, rows[row].bytes)
+    unsafe codec.slice(
+      UnsafeRawBufferPointer(rebasing: buffer.bytes[bytes]), count: place.count,
+      positions.lowerBound - place.position..<positions.upperBound - place.position, into: &scratch)
   }
 
   /// Neighbours are mostly of one generation: it is looked up once.

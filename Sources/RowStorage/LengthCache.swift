@@ -4,34 +4,62 @@
 
 package import CacheTypes
 
-/// Lengths of users whose rows are all in blocks: the most recently used ones, a bounded number.
+/// Lengths of users whose rows are all in blocks, a bounded number: each user has two slots where it may stand, and
+/// whoever came to them last stays.
 package struct LengthCache: ~Copyable {
-  package static let capacity = 1 << 15
-  private var young: [UserID: UInt32] = [:]
-  private var old: [UserID: UInt32] = [:]
+  /// Users that are remembered at most.
+  package static let capacity = 1 << 17
+  private static let firstCapacity = 1 << 10
+
+  /// Byte ids are rare, and stand for themselves by their hash and their bytes.
+  private struct Slot {
+    var user: UserID
+    var length: UInt32
+  }
+  private var slots: ContiguousArray<Slot?> = []
+  /// Slots taken since the table last grew.
+  private var used = 0
 
   package init() {}
 
-  /// Lengths that are remembered: at most twice the capacity.
-  package var count: Int { young.count + old.count }
+  /// Lengths that are remembered.
+  package var count: Int { slots.reduce(0) { $0 + ($1 == nil ? 0 : 1) } }
 
   package mutating func length(of user: UserID) -> Int? {
-    if let length = young[user] { return Int(length) }
-    guard let length = old[user] else { return nil }
-    set(Int(length), for: user)
-    return Int(length)
+    guard !slots.isEmpty else { return nil }
+    let first = firstSlot(of: user)
+    if let slot = slots[first], slot.user == user { return Int(slot.length) }
+    guard let slot = slots[first + 1], slot.user == user else { return nil }
+    slots.swapAt(first, first + 1)
+    return Int(slot.length)
   }
 
   package mutating func set(_ length: Int, for user: UserID) {
-    if young.count >= Self.capacity {
-      old = young
-      young = [:]
-    }
-    young[user] = UInt32(length)
+    if used * 2 >= slots.count, slots.count < Self.capacity { grow() }
+    insert(Slot(user: user, length: UInt32(length)))
   }
 
   package mutating func removeAll() {
-    young = [:]
-    old = [:]
+    slots = []
+    used = 0
   }
+
+  private mutating func insert(_ slot: Slot) {
+    let first = firstSlot(of: slot.user)
+    if slots[first]?.user != slot.user {
+      if slots[first + 1] == nil { used += 1 }
+      slots[first + 1] = slots[first]
+    }
+    slots[first] = slot
+  }
+
+  private mutating func grow() {
+    let old = slots
+    slots = ContiguousArray(repeating: nil, count: max(Self.firstCapacity, old.count * 2))
+    used = 0
+    for slot in old.reversed() { if let slot { insert(slot) } }
+  }
+
+  @inline(__always)
+  private func firstSlot(of user: UserID) -> Int { user.quickHash & (slots.count - 2) }
 }

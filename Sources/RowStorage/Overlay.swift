@@ -169,7 +169,7 @@ package struct Overlay: ~Copyable {
   /// Where the user's newest row is entered, or would be. Users whose rows were all dropped do not count.
   private func slot(of user: UserID) -> Int {
     let mask = table.count - 1
-    var slot = user.hashValue & mask
+    var slot = user.quickHash & mask
     while table[slot] != Self.none, !rows.contains(table[slot]) || rows[table[slot]].user != user {
       slot = (slot + 1) & mask
     }

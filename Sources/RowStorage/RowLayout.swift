@@ -24,15 +24,15 @@ package struct RowLayout: Hashable, Sendable {
     self.columns = columns
   }
 
-  /// Bytes of a row beside its payload: record header, user, position, count, generation, checksum, cell header and
-  /// cell pointer, for an integer user id below 2^31.
+  /// Bytes of a row beside its payload: record header, count, generation, checksum, key, cell header and cell pointer.
   static let rowOverheadByteCount = 28
   /// Bytes that a page loses: its header and its checksum.
   static let pageOverheadByteCount = 16
-  /// A full block takes this part of a page: much larger ones would spill to overflow pages or leave gaps, much smaller
-  /// ones spend more on keys and checksums. Of 8 to 12, nine left the least after vacuum: 1.042 and 1.084 of the
-  /// payload in the database file, for histories of 500 and of log-normal lengths (f16, 10.5 bytes a position).
-  static let blocksPerPage = 9
+  /// A full block takes this part of a page: much larger ones would leave gaps until the next vacuum, much smaller ones
+  /// spend more on keys and checksums. Of 8 to 12, nine left the least. An eight-bit block has scales of its own, too,
+  /// and is never put together with its neighbours again: of four and five, five left 1.09 of the payload after vacuum
+  /// for histories of 500 and of log-normal lengths.
+  private var blocksPerPage: Int { element == .i8 ? 5 : 9 }
 
   /// Estimated bits of the optional columns per position: item ids and seconds of one user lie close together.
   private var columnBits: Int {
@@ -62,7 +62,12 @@ package struct RowLayout: Hashable, Sendable {
 
   /// Positions of a full block.
   package func blockCapacity(pageByteCount: Int) -> Int {
-    let budget = (pageByteCount - Self.pageOverheadByteCount) / Self.blocksPerPage - Self.rowOverheadByteCount
+    capacity(
+      ofByteCount: (pageByteCount - Self.pageOverheadByteCount) / blocksPerPage - Self.rowOverheadByteCount)
+  }
+
+  /// Positions whose payload, by estimate, has at most `budget` bytes; 1 if not even one has.
+  func capacity(ofByteCount budget: Int) -> Int {
     var capacity = max(1, (budget - leastByteCount(count: 0, as: element)) * 8 / max(bitsPerPosition, 1))
     // Every column of indices ends at a byte.
     while capacity > 1, leastByteCount(count: capacity, as: element) + (columnBits * capacity + 7) / 8 > budget {

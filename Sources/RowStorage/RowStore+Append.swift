@@ -126,6 +126,7 @@ extension RowStore {
     var lengths: [UserID: Int] = [:]
     // Where no user can come twice, nobody needs to remember what was written: a tenth of a commit of 256 users.
     let canMeetAgain = !batch.isAlone || !Self.ascend(ticket.runs)
+    if canMeetAgain { lengths.reserveCapacity(ticket.runs.count) }
     var results: [Int] = []
     results.reserveCapacity(ticket.runs.count)
     for run in ticket.runs {
@@ -143,7 +144,9 @@ extension RowStore {
       placed.append(
         PlacedRun(user: run.user, position: length, rows: rows, isReset: isReset, isContinued: known != nil))
     }
+    writer.dropTailRows()
     for run in placed { try write(run, ticket.entries, generation, &meta, &batch, writer) }
+    try writer.insertTailRows()
     for (user, length) in lengths { batch.lengths[user] = length }
     return results
   }
@@ -191,6 +194,7 @@ extension RowStore {
     _ writer: Writer
   ) throws(StoreError) {
     if run.isReset {
+      try writer.insertTailRows()
       meta.positions -= Int64(try eraseRows(of: run.user, writer))
       meta.eraseEpoch += 1
       meta.isErasePending = true
@@ -200,13 +204,14 @@ extension RowStore {
       seq: meta.nextSeq, user: run.user, position: UInt32(run.position), count: UInt32(run.rows.count),
       generation: UInt16(generation.id))
     if run.rows.count >= generation.blockCapacity {
+      try writer.insertTailRows()
       let tail = tailRows(of: run, batch)
       try extendBlocks(of: run.user, tail, to: generation, adding: entries, run.rows, at: run.position, writer)
       // A marker in the tail tells every process how long the history is now.
       row.position += row.count
       row.count = 0
     }
-    try writer.insertTailRow(row, generation, entries, run.rows)
+    try writer.addTailRow(row, generation, entries, run.rows)
     batch.fresh.append(row)
     meta.nextSeq += 1
     meta.positions += Int64(run.rows.count)

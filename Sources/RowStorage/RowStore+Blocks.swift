@@ -1,5 +1,5 @@
 /// Growing a user's blocks: the open last block, tail rows and new entries are put together and written as full blocks
-/// and at most one open one. Fold, straight runs and vacuum all go through here.
+/// and at most one open one. Folds and straight runs both go through here.
 
 internal import CacheTypes
 
@@ -12,10 +12,9 @@ extension RowStore {
   ///   - target: the generation that the blocks get.
   ///   - position: the place of the first new entry.
   ///   - arena: payloads read in advance; what is not there is read by its number.
-  ///   - sealsAll: the open last block, too, is written in its final element type (vacuum).
   func extendBlocks(
     of user: UserID, _ tail: [TailRow], to target: Generation, adding entries: Entries? = nil,
-    _ rows: Range<Int> = 0..<0, at position: Int = 0, arena: TailArena? = nil, sealsAll: Bool = false, _ writer: Writer
+    _ rows: Range<Int> = 0..<0, at position: Int = 0, arena: TailArena? = nil, _ writer: Writer
   ) throws(StoreError) {
     let session = writer.session.reading
     let open = try openBlock(of: user, target, writer)
@@ -34,7 +33,7 @@ extension RowStore {
       throw .damaged("\(path): user \(user): \(next) positions where \(position) were counted")
     }
     // What is in blocks already, and was not to be written in another form, stays.
-    guard next > open.upperBound || !rows.isEmpty || (sealsAll && storedCount > 0) else { return }
+    guard next > open.upperBound || !rows.isEmpty else { return }
     let total = storedCount + rows.count
     try writer.found.check(modelID: target.modelID, self, session)
     let columns = target.layout.columns
@@ -44,7 +43,7 @@ extension RowStore {
     try writer.found.unpack(into: &merged, at: -start, self, session)
     if let entries { merged.replace(from: storedCount, with: entries, rows) }
     try checkNumbers(of: user, merged, target)
-    try writer.writeBlocks(user, from: start, target, merged, sealsAll: sealsAll)
+    try writer.writeBlocks(user, from: start, target, merged)
   }
 
   /// Eight-bit blocks need finite numbers; nothing was stored that is not, unless it was damaged.

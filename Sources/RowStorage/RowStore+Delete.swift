@@ -33,9 +33,7 @@ extension RowStore {
     let block = try writer.session.reading.newestBlock(of: user)
     let tail = memory.withLock { $0.overlay.rows(of: user, below: .max, endingBeyond: -1) }
     let length = max(block?.end ?? 0, tail.last?.end ?? 0)
-    writer.session.deleteBlocks.bind(user, at: 1)
-    writer.session.deleteBlocks.bind(0, at: 2)
-    try writer.session.deleteBlocks.run()
+    if let number = try writer.session.reading.number(of: user) { try writer.session.deleteUser(number) }
     for row in tail {
       writer.session.deleteTailRow.bind(row.seq, at: 1)
       try writer.session.deleteTailRow.run()

@@ -114,13 +114,14 @@ extension RowStore {
   private func copyForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
     try writer.session.setSynced(false)
-    let ((users, next), _) = try writer.session.transaction { (meta) throws(StoreError) in
-      try beginWriting(meta, writer)
+    let ((users, next), _) = try withoutTailRows(writer) { (meta) throws(StoreError) in
       // Only now does the overlay surely know every row of the pass, those of other processes among them.
       let users = pass.users ?? memory.withLock { $0.overlay.users(through: pass.through) }
       let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, users.count)
       let target = try generation(meta.generation, writer.session.reading)
-      for user in users[slice] { try foldUser(user, pass, target, writer) }
+      for user in users[slice] {
+        try foldUser(user, through: pass.through, to: target, arena: pass.arena, writer)
+      }
       return (users, slice.upperBound)
     }
     writer.fold!.users = users
@@ -131,8 +132,7 @@ extension RowStore {
   private func deleteFolded(_ writer: Writer) throws(StoreError) -> Int {
     let through = writer.fold!.through
     try writer.session.setSynced(false)
-    let (deleted, meta) = try writer.session.transaction { (meta) throws(StoreError) in
-      try beginWriting(meta, writer)
+    let (deleted, meta) = try withoutTailRows(writer) { (meta) throws(StoreError) in
       let end = min(meta.foldedSeq + Self.foldStepRowCount, through)
       guard end > meta.foldedSeq else { return 0 }
       writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
@@ -151,12 +151,29 @@ extension RowStore {
     return deleted
   }
 
+  /// A write transaction that adds no tail row. The overlay is told so: numbers that it did not see used up would look
+  /// like rows that came and went, and make it forget every length.
+  func withoutTailRows<Result>(
+    _ writer: Writer, _ body: (inout Meta) throws(StoreError) -> Result
+  ) throws(StoreError) -> (Result, Meta) {
+    var firstSeq: Int64 = 0
+    let (result, meta) = try writer.session.transaction { (meta) throws(StoreError) in
+      try beginWriting(meta, writer)
+      firstSeq = meta.nextSeq
+      return try body(&meta)
+    }
+    memory.withLock { $0.overlay.learn([], from: firstSeq, nextSeq: meta.nextSeq) }
+    return (result, meta)
+  }
+
   /// Copies one user's tail rows to blocks. Rows of another model stay in their own generation.
-  private func foldUser(_ user: UserID, _ pass: FoldPass, _ current: Generation, _ writer: Writer) throws(StoreError) {
-    let rows = memory.withLock { $0.overlay.rows(of: user, below: pass.through + 1, endingBeyond: 0) }
+  func foldUser(
+    _ user: UserID, through seq: Int64 = .max - 1, to current: Generation, arena: TailArena? = nil, _ writer: Writer
+  ) throws(StoreError) {
+    let rows = memory.withLock { $0.overlay.rows(of: user, below: seq + 1, endingBeyond: 0) }
     guard let newest = rows.last else { return }
     let own = try generation(Int64(newest.generation), writer.session.reading)
     let target = own.modelID == current.modelID ? current : own
-    try extendBlocks(of: user, rows, to: target, arena: pass.arena, writer)
+    try extendBlocks(of: user, rows, to: target, arena: arena, writer)
   }
 }

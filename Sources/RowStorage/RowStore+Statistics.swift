@@ -26,18 +26,27 @@ extension RowStore {
         let statement = try session.connection.prepare(sql)
         return try statement.step() ? Int(statement.integer(0)) : 0
       }
-      let users = try count("SELECT count(*) FROM (SELECT user FROM block UNION SELECT user FROM tail)")
-      let own = "(SELECT id FROM generation WHERE model = \(modelID))"
-      let stale = try count(
-        """
-        SELECT count(*) FROM (SELECT user FROM block WHERE generation NOT IN \(own)
-        UNION SELECT user FROM tail WHERE generation NOT IN \(own))
-        """)
+      var (users, stale, blockRows) = (0, 0, 0)
+      let blocks = try session.connection.prepare("SELECT place, generation FROM block ORDER BY place DESC")
+      var number: UserNumber?
+      while try blocks.step() {
+        blockRows += 1
+        let next = BlockPlace.number(of: blocks.integer(0))
+        guard next != number else { continue }
+        // The newest block comes first: it says whose model the history belongs to.
+        number = next
+        users += 1
+        if try generation(blocks.integer(1), session).modelID != modelID { stale += 1 }
+      }
+      for user in snapshot.tailUsers().sorted where try session.newestBlock(of: user) == nil {
+        users += 1
+        if try snapshot.modelID(of: user) != modelID { stale += 1 }
+      }
       let positions = Int(snapshot.meta.positions)
       return RowStatistics(
         element: current.layout.element, columns: current.layout.columns, pageByteCount: pageByteCount,
         blockCapacity: current.blockCapacity, users: users, staleUsers: stale, positions: positions,
-        blockRows: try count("SELECT count(*) FROM block"), tailRows: try count("SELECT count(*) FROM tail"),
+        blockRows: blockRows, tailRows: try count("SELECT count(*) FROM tail"),
         payloadByteCount: current.layout.payloadByteCount(positions: positions))
     }
   }

@@ -1,6 +1,7 @@
-/// Vacuum: everything folded, then optionally every row re-encoded under a new generation in one transaction, then the
-/// database rewritten without free space. The database file is never replaced by another one: other processes may have
-/// it open, and their writes would be lost.
+/// Vacuum: everything folded, every history written anew in rows that fill pages, then the database rewritten without
+/// free space. A new element type is a new generation, and one transaction for all histories; otherwise they are
+/// written slice by slice. The database file is never replaced by another one: other processes may have it open, and
+/// their writes would be lost.
 
 package import CacheTypes
 
@@ -15,7 +16,10 @@ package struct VacuumPlan: Sendable {
 }
 
 extension RowStore {
-  /// - Parameter progress: users re-encoded, of how many are expected.
+  /// Users whose blocks one transaction writes anew.
+  private static let vacuumSliceUserCount = 512
+
+  /// - Parameter progress: positions written anew, of how many.
   /// - Returns: tail rows folded, users re-encoded.
   /// - Throws: `StoreError.busy` if the page size cannot change while other connections are open.
   package func vacuum(
@@ -27,111 +31,159 @@ extension RowStore {
       defer {
         if let all = try? Generation.readAll(writer.session.connection) { memory.withLock { $0.generations = all } }
       }
-      let reencoded = try reencode(plan, writer, progress)
+      var fill = PageFill(pageByteCount: plan.pageByteCount ?? pageByteCount)
+      let reencoded = try migrate(plan, &fill, writer, progress)
+      if reencoded == nil { try arrange(&fill, writer, progress) }
       try rewrite(plan, writer)
       _ = try finishErasing(writer)
-      return (folded, reencoded)
+      return (folded, reencoded ?? 0)
     }
   }
 
-  /// Whether blocks must be written anew, and in which generation.
-  private func reencode(
-    _ plan: VacuumPlan, _ writer: Writer, _ progress: (Int, Int) -> Void
-  ) throws(StoreError) -> Int {
+  // MARK: All histories
+
+  /// Writes every history in another element type, in one transaction.
+  ///
+  /// - Returns: users written anew; `nil` if the rows have that element type already.
+  private func migrate(
+    _ plan: VacuumPlan, _ fill: inout PageFill, _ writer: Writer, _ progress: (Int, Int) -> Void
+  ) throws(StoreError) -> Int? {
+    guard let element = plan.element else { return nil }
     try writer.session.setSynced(true)
-    let pageByteCount = plan.pageByteCount ?? pageByteCount
-    let (count, _) = try writer.session.transaction { (meta) throws(StoreError) in
+    let (count, _) = try writer.session.transaction { (meta) throws(StoreError) -> Int? in
       try beginWriting(meta, writer)
       let current = try currentGeneration(meta, writer.session.reading)
-      let element = plan.element ?? current.layout.element
-      let isMigration = element != current.layout.element
-      // Eight-bit blocks are not written anew while they stay eight-bit: that would round them twice. Their open last
-      // blocks get the final form.
-      let isPartial = !isMigration && element == .i8
-      guard isMigration || isPartial || pageByteCount != self.pageByteCount else { return 0 }
-      var id = current.id
-      if isMigration {
-        let layout = RowLayout(shape: current.layout.shape, element: element, columns: current.layout.columns)
-        id = try Generation.insert(writer.session.connection, modelID: modelID, layout: layout)
-        meta.generation = id
-      }
+      guard element != current.layout.element else { return nil }
+      // Rows that arrived since the fold.
+      for user in memory.withLock({ $0.overlay.users() }) { try foldUser(user, to: current, writer) }
+      writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
+      writer.session.deleteTailRange.bind(meta.nextSeq - 1, at: 2)
+      try writer.session.deleteTailRange.run()
+      meta.foldedSeq = meta.nextSeq - 1
       let layout = RowLayout(shape: current.layout.shape, element: element, columns: current.layout.columns)
-      let target = Generation(id: id, modelID: modelID, layout: layout, pageByteCount: pageByteCount)
-      memory.withLock { $0.generations[id] = target }
-      let expected = Int(meta.positions) / max(current.blockCapacity, 1) + 1
-      let users = try rewriteUsers(to: target, onlyOpenBlocks: isPartial, writer) { done in progress(done, expected) }
-      if !isPartial {
-        // Rows that arrived since the fold are in blocks now.
-        writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
-        writer.session.deleteTailRange.bind(meta.nextSeq - 1, at: 2)
-        try writer.session.deleteTailRange.run()
-        meta.foldedSeq = meta.nextSeq - 1
-      }
-      return users
+      meta.generation = try Generation.insert(writer.session.connection, modelID: modelID, layout: layout)
+      let target = Generation(
+        id: meta.generation, modelID: modelID, layout: layout, pageByteCount: plan.pageByteCount ?? pageByteCount)
+      memory.withLock { $0.generations[target.id] = target }
+      var pass = Pass(isMigration: true, total: Int(meta.positions))
+      while try rewriteNext(&pass, to: target, &fill, writer) { pass.report(progress) }
+      return pass.userCount
     }
     return count
   }
 
-  /// Writes users' blocks anew in `target`; stale users' rows stay as they are.
-  private func rewriteUsers(
-    to target: Generation, onlyOpenBlocks: Bool, _ writer: Writer, _ progress: (Int) -> Void
-  ) throws(StoreError) -> Int {
-    let session = writer.session.reading
-    let tailUsers = onlyOpenBlocks ? [] : memory.withLock { $0.overlay.users() }
-    var rewritten = 0
-    var user = try session.blockUser(after: nil)
-    while let current = user {
-      if try rewrite(current, to: target, onlyOpenBlocks: onlyOpenBlocks, writer) { rewritten += 1 }
-      if rewritten % 1_024 == 0 { progress(rewritten) }
-      user = try session.blockUser(after: current)
+  /// Writes every history anew, so that rows end where pages end. Nothing waits for the disk: what a loss of power
+  /// takes is arranged as before.
+  private func arrange(
+    _ fill: inout PageFill, _ writer: Writer, _ progress: (Int, Int) -> Void
+  ) throws(StoreError) {
+    try writer.session.setSynced(false)
+    var pass = Pass(isMigration: false, total: 0)
+    var isAtEnd = false
+    while !isAtEnd {
+      (isAtEnd, _) = try withoutTailRows(writer) { (meta) throws(StoreError) in
+        let target = try currentGeneration(meta, writer.session.reading)
+        pass.total = Int(meta.positions)
+        for _ in 0..<Self.vacuumSliceUserCount {
+          guard try rewriteNext(&pass, to: target, &fill, writer) else { return true }
+        }
+        return false
+      }
+      pass.report(progress)
+      if writer.session.framesInLog >= Self.checkpointPageCount { try checkpoint(writer) }
     }
-    for user in tailUsers where try session.newestBlock(of: user) == nil {
-      if try rewrite(user, to: target, onlyOpenBlocks: false, writer) { rewritten += 1 }
-    }
-    progress(rewritten)
-    return rewritten
   }
 
-  private func rewrite(
-    _ user: UserID, to target: Generation, onlyOpenBlocks: Bool, _ writer: Writer
+  /// How far a pass over all blocks has come.
+  private struct Pass {
+    let isMigration: Bool
+    var total: Int
+    /// Blocks from this key on are still to be written.
+    var key = Int64.min
+    var userCount = 0
+    var positionCount = 0
+
+    func report(_ progress: (Int, Int) -> Void) {
+      if userCount.isMultiple(of: 512) { progress(positionCount, max(total, positionCount)) }
+    }
+  }
+
+  // MARK: One history
+
+  /// Writes the blocks of the next user anew. Those of another model stay as they are. So do damaged ones, unless the
+  /// element type changes, which must not leave anybody behind.
+  ///
+  /// - Returns: false if there is no next user.
+  private func rewriteNext(
+    _ pass: inout Pass, to target: Generation, _ fill: inout PageFill, _ writer: Writer
   ) throws(StoreError) -> Bool {
     let session = writer.session.reading
-    let newest = try writer.found.startCollecting(user, session)
-    defer { session.blocksFromNewest.reset() }
-    let tail = memory.withLock { $0.overlay.rows(of: user, below: .max, endingBeyond: newest?.end ?? 0) }
-    guard let id = tail.last.map({ Int64($0.generation) }) ?? newest?.generation,
-      try generation(id, session).modelID == modelID
-    else { return false }
-    if onlyOpenBlocks {
-      guard let newest, newest.count < target.blockCapacity, try isOpen(newest, session) else { return false }
-      try extendBlocks(of: user, [], to: target, sealsAll: true, writer)
+    guard let number = try session.blockNumber(from: pass.key) else { return false }
+    pass.key = BlockPlace.end(number)
+    var entries: Entries?
+    var user: UserID?
+    do throws(StoreError) {
+      user = try session.user(of: number)
+      if let user { entries = try blockEntries(of: user, target, writer) }
+    } catch {
+      guard case .damaged = error, !pass.isMigration else { throw error }
+    }
+    guard let user, let entries else {
+      try leave(number, &fill, session)
       return true
     }
-    let length = tail.last?.end ?? newest!.end
-    try writer.found.collect(0..<length, tail, session)
-    try writer.found.check(modelID: modelID, self, session)
-    let columns = target.layout.columns
-    var entries = Entries(
-      zeroed: target.layout.shape, count: length, keepsItems: columns.contains(.items),
-      keepsTimestamps: columns.contains(.timestamps))
-    try writer.found.unpack(into: &entries, at: 0, self, session)
     do throws(StoreError) { try entries.validate(against: target.layout.shape, element: target.layout.element) } catch {
       throw .invalidInput("user \(user) has a number that the new element type cannot hold: \(error)")
     }
-    writer.session.deleteBlocks.bind(user, at: 1)
-    writer.session.deleteBlocks.bind(0, at: 2)
-    try writer.session.deleteBlocks.run()
-    try writer.writeBlocks(user, from: 0, target, entries, sealsAll: true)
+    try writer.session.deleteBlocks(number)
+    for stretch in writer.found.stretches(sealedIn: target) {
+      switch stretch {
+      case .open(let positions):
+        try writer.writeFilling(user, number, positions, target, &fill) { rows, scratch in
+          target.codec.pack(entries, rows, as: target.layout.element, into: &scratch)
+        }
+      case .sealed(let row, let positions):
+        try writer.writeFilling(user, number, positions, isCut: true, target, &fill) { rows, scratch in
+          writer.found.slice(row, rows, target.codec, into: &scratch)
+        }
+      }
+    }
+    pass.userCount += 1
+    pass.positionCount += entries.count
     return true
   }
 
-  /// Whether the block that the newest-first statement stands on holds what arrived, not its final form.
-  private func isOpen(_ block: RowPlace, _ session: ReadSession) throws(StoreError) -> Bool {
-    let generation = try generation(block.generation, session)
-    return unsafe session.blocksFromNewest.withBytes(4) { payload in
-      unsafe generation.codec.element(of: payload) == generation.arrival
+  /// Collects a user's blocks in `writer.found` and unpacks them.
+  ///
+  /// - Returns: `nil` if they are another model's.
+  private func blockEntries(of user: UserID, _ target: Generation, _ writer: Writer) throws(StoreError) -> Entries? {
+    let session = writer.session.reading
+    let newest = try writer.found.startCollecting(user, session)
+    defer { session.blocksFromNewest.reset() }
+    guard let newest, try generation(newest.generation, session).modelID == modelID else { return nil }
+    try writer.found.collect(0..<newest.end, [], session)
+    try writer.found.check(modelID: modelID, self, session)
+    let columns = target.layout.columns
+    var entries = Entries(
+      zeroed: target.layout.shape, count: newest.end, keepsItems: columns.contains(.items),
+      keepsTimestamps: columns.contains(.timestamps))
+    try writer.found.unpack(into: &entries, at: 0, self, session)
+    return entries
+  }
+
+  /// Takes note of blocks that stay as they are.
+  private func leave(_ number: UserNumber, _ fill: inout PageFill, _ session: ReadSession) throws(StoreError) {
+    session.bindBlocks(number)
+    defer { session.blocksFromNewest.reset() }
+    while try session.blocksFromNewest.step() {
+      fill.add(
+        key: session.blocksFromNewest.integer(0), count: Int(session.blocksFromNewest.integer(1)),
+        generation: session.blocksFromNewest.integer(2),
+        payloadByteCount: unsafe session.blocksFromNewest.withBytes(4) { $0.count })
     }
   }
+
+  // MARK: The file
 
   /// Gives the free space back.
   private func rewrite(_ plan: VacuumPlan, _ writer: Writer) throws(StoreError) {

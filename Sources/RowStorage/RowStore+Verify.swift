@@ -31,6 +31,7 @@ extension RowStore {
       let blocks = check.counting("SELECT count(*) FROM block")
       check.total = blocks + meta.tailRowCount
       check.checkDatabase()
+      check.checkUsers()
       check.checkBlocks(progress)
       check.checkTail(progress)
       if check.found.problems.isEmpty, check.found.positions != Int(meta.positions) {
@@ -48,6 +49,9 @@ extension RowStore {
     var total = 0
     private var user: UserID?
     private var end = 0
+    /// The number whose blocks are being looked at, and whose it is.
+    private var number: UserNumber?
+    private var owner: UserID?
     /// Ends of users that have tail rows: blocks first, then the tail's.
     private var tailEnds: [UserID: Int] = [:]
 
@@ -85,9 +89,9 @@ extension RowStore {
     mutating func checkBlocks(_ progress: (Int, Int) -> Void) {
       attempt { check throws(StoreError) in
         let rows = try check.session.connection.prepare(
-          "SELECT position, count, generation, checksum, payload, user FROM block ORDER BY user, position")
+          "SELECT place, count, generation, checksum, payload FROM block ORDER BY place")
         while try rows.step() {
-          let user = try rows.user(5)
+          guard let user = try check.user(of: BlockPlace.number(of: rows.integer(0))) else { continue }
           let place = try RowPlace(rows, user: user)
           if user != check.user {
             check.user = user
@@ -99,6 +103,34 @@ extension RowStore {
           check.found.positions += place.end - max(check.end, min(place.position, place.end))
           check.end = place.end
           check.advance(progress)
+        }
+      }
+    }
+
+    /// Whose blocks have this number; `nil` after noting that nobody's have.
+    private mutating func user(of number: UserNumber) throws(StoreError) -> UserID? {
+      if number != self.number {
+        self.number = number
+        owner = try session.user(of: number)
+        if owner == nil { note("blocks of user number \(number.value), which the table user does not have") }
+      }
+      return owner
+    }
+
+    /// Every row of `user` must be of a user that needs one, and that has blocks.
+    mutating func checkUsers() {
+      attempt { check throws(StoreError) in
+        let rows = try check.session.connection.prepare("SELECT number, user FROM user ORDER BY number")
+        while try rows.step() {
+          let user = try rows.user(1)
+          guard let value = Int32(exactly: rows.integer(0)), value < 0, UserNumber(ownNumberOf: user) == nil else {
+            check.note("has the number \(rows.integer(0))", user: user)
+            continue
+          }
+          let key = BlockPlace.key(UserNumber(value), 0)
+          if try check.session.blockNumber(from: key)?.value != value {
+            check.note("a number without blocks", user: user)
+          }
         }
       }
     }

@@ -15,14 +15,18 @@ enum Schema {
 
   static let block = """
     CREATE TABLE block(
-      user NOT NULL,
-      position INTEGER NOT NULL,
+      place INTEGER PRIMARY KEY,
       count INTEGER NOT NULL,
       generation INTEGER NOT NULL,
       checksum INTEGER NOT NULL,
-      payload BLOB NOT NULL,
-      PRIMARY KEY(user, position)
-    ) WITHOUT ROWID
+      payload BLOB NOT NULL
+    )
+    """
+  static let user = """
+    CREATE TABLE user(
+      number INTEGER PRIMARY KEY,
+      user NOT NULL UNIQUE
+    )
     """
   static let tail = """
     CREATE TABLE tail(
@@ -68,7 +72,7 @@ enum Schema {
     """
 
   /// In the order of their creation.
-  static let tables = [block, tail, meta, model, generation]
+  static let tables = [block, user, tail, meta, model, generation]
 
   /// Checks that an open database is a store of this format, table by table and letter by letter.
   static func verify(_ connection: borrowing Connection) throws(StoreError) {

@@ -9,9 +9,12 @@ final class ReadSession {
   private let meta: Statement
   /// Scratch for the rows of one user.
   var found = FoundRows()
+  /// A user's blocks, the newest first: place, count, generation, checksum, payload.
   let blocksFromNewest: Statement
-  let newestBlock: Statement
-  let nextBlockUser: Statement
+  private let nextBlock: Statement
+  private let numberOfUser: Statement
+  private let userOfNumber: Statement
+  private let nextNamedUser: Statement
   let tailRow: Statement
   let tailIndex: Statement
 
@@ -22,10 +25,14 @@ final class ReadSession {
     try Schema.verify(connection)
     meta = try connection.prepare(Meta.select)
     blocksFromNewest = try connection.prepare(
-      "SELECT position, count, generation, checksum, payload FROM block WHERE user = ?1 ORDER BY position DESC")
-    newestBlock = try connection.prepare(
-      "SELECT position, count, generation FROM block WHERE user = ?1 ORDER BY position DESC LIMIT 1")
-    nextBlockUser = try connection.prepare("SELECT user FROM block WHERE user > ?1 ORDER BY user LIMIT 1")
+      """
+      SELECT place, count, generation, checksum, payload FROM block WHERE place >= ?1 AND place < ?2
+      ORDER BY place DESC
+      """)
+    nextBlock = try connection.prepare("SELECT place FROM block WHERE place >= ?1 ORDER BY place LIMIT 1")
+    numberOfUser = try connection.prepare("SELECT number FROM user WHERE user = ?1")
+    userOfNumber = try connection.prepare("SELECT user FROM user WHERE number = ?1")
+    nextNamedUser = try connection.prepare("SELECT user FROM user WHERE user > ?1 ORDER BY user LIMIT 1")
     tailRow = try connection.prepare(
       "SELECT user, position, count, generation, checksum, payload FROM tail WHERE seq = ?1")
     tailIndex = try connection.prepare(
@@ -74,22 +81,85 @@ final class ReadSession {
       generation: UInt16(generation))
   }
 
-  /// Where a user's newest block is.
-  func newestBlock(of user: UserID) throws(StoreError) -> RowPlace? {
-    newestBlock.bind(user, at: 1)
-    defer { newestBlock.reset() }
-    return try newestBlock.step() ? try RowPlace(newestBlock, user: user) : nil
+  // MARK: Blocks
+
+  /// Puts `blocksFromNewest` on the user's newest block; `nil` if there is none.
+  @inline(__always)
+  func startBlocks(of user: UserID, _ number: UserNumber) throws(StoreError) -> RowPlace? {
+    bindBlocks(number)
+    return try blocksFromNewest.step() ? try RowPlace(blocksFromNewest, user: user) : nil
   }
 
-  /// The first user with blocks after `user`, or the first of all.
-  func blockUser(after user: UserID?) throws(StoreError) -> UserID? {
-    if let user {
-      nextBlockUser.bind(user, at: 1)
-      defer { nextBlockUser.reset() }
-      return try nextBlockUser.step() ? try nextBlockUser.user(0) : nil
+  @inline(__always)
+  func bindBlocks(_ number: UserNumber) {
+    blocksFromNewest.reset()
+    blocksFromNewest.bind(BlockPlace.key(number, 0), at: 1)
+    blocksFromNewest.bind(BlockPlace.end(number), at: 2)
+  }
+
+  /// Where a user's newest block is. Ends a run of `blocksFromNewest`.
+  func newestBlock(of user: UserID) throws(StoreError) -> RowPlace? {
+    guard let number = try number(of: user) else { return nil }
+    defer { blocksFromNewest.reset() }
+    return try startBlocks(of: user, number)
+  }
+
+  /// What stands for a user in the keys of its blocks; `nil` if it surely has none.
+  @inline(__always)
+  func number(of user: UserID) throws(StoreError) -> UserNumber? {
+    if let own = UserNumber(ownNumberOf: user) { return own }
+    return try givenNumber(of: user)
+  }
+
+  private func givenNumber(of user: UserID) throws(StoreError) -> UserNumber? {
+    numberOfUser.bind(user, at: 1)
+    defer { numberOfUser.reset() }
+    guard try numberOfUser.step() else { return nil }
+    guard let value = Int32(exactly: numberOfUser.integer(0)), value < 0 else {
+      throw .damaged("\(connection.path): user \(user) has the number \(numberOfUser.integer(0))")
     }
-    let first = try connection.prepare("SELECT user FROM block ORDER BY user LIMIT 1")
-    return try first.step() ? try first.user(0) : nil
+    return UserNumber(value)
+  }
+
+  /// Whose blocks have this number; `nil` if the table `user` does not say.
+  func user(of number: UserNumber) throws(StoreError) -> UserID? {
+    if number.isUserID { return .integer(Int64(number.value)) }
+    userOfNumber.bind(Int64(number.value), at: 1)
+    defer { userOfNumber.reset() }
+    return try userOfNumber.step() ? try userOfNumber.user(0) : nil
+  }
+
+  /// The number of the first block from a key on.
+  func blockNumber(from key: Int64) throws(StoreError) -> UserNumber? {
+    nextBlock.bind(key, at: 1)
+    defer { nextBlock.reset() }
+    return try nextBlock.step() ? BlockPlace.number(of: nextBlock.integer(0)) : nil
+  }
+
+  /// The first user with blocks after `user`, or the first of all, in the order of `UserID`.
+  func blockUser(after user: UserID?) throws(StoreError) -> UserID? {
+    let named = try namedUser(after: user)
+    // Users that are their own number lie between the integers below zero and those from 2^31 on.
+    let first: Int64
+    switch user {
+    case nil: first = 0
+    case .integer(let id): first = id < 0 ? 0 : id < Int64(Int32.max) ? id + 1 : .max
+    case .bytes: first = .max
+    }
+    guard let start = Int32(exactly: first), let own = try blockNumber(from: BlockPlace.key(UserNumber(start), 0))
+    else { return named }
+    let user = UserID.integer(Int64(own.value))
+    return named.map { min($0, user) } ?? user
+  }
+
+  private func namedUser(after user: UserID?) throws(StoreError) -> UserID? {
+    guard let user else {
+      let first = try connection.prepare("SELECT user FROM user ORDER BY user LIMIT 1")
+      return try first.step() ? try first.user(0) : nil
+    }
+    nextNamedUser.bind(user, at: 1)
+    defer { nextNamedUser.reset() }
+    return try nextNamedUser.step() ? try nextNamedUser.user(0) : nil
   }
 }
 
@@ -100,11 +170,18 @@ final class WriteSession {
   private let commit: Statement
   private let rollback: Statement
   private let updateMeta: Statement
+  /// Inserts one tail row.
   let insertTail: Statement
+  /// Inserts `tailBatchCount` tail rows: a third cheaper than one by one.
+  let insertTailBatch: Statement
+  static let tailBatchCount = 16
+  static let tailColumnCount: Int32 = 7
   let replaceBlock: Statement
   let deleteTailRow: Statement
   let deleteTailRange: Statement
-  let deleteBlocks: Statement
+  private let deleteBlocks: Statement
+  private let giveNumber: Statement
+  private let deleteNumber: Statement
   let tailRange: Statement
   private var isSynced: Bool
   /// Pages in the write-ahead log after the newest commit of this connection.
@@ -122,17 +199,23 @@ final class WriteSession {
     commit = try reading.connection.prepare("COMMIT")
     rollback = try reading.connection.prepare("ROLLBACK")
     updateMeta = try reading.connection.prepare(Meta.update)
-    insertTail = try reading.connection.prepare(
-      """
-      INSERT INTO tail(seq, user, position, count, generation, checksum, payload) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
-      """)
+    let insert = "INSERT INTO tail(seq, user, position, count, generation, checksum, payload) VALUES"
+    let row = "(?, ?, ?, ?, ?, ?, ?)"
+    insertTail = try reading.connection.prepare(insert + row)
+    let batch = [String](repeating: row, count: Self.tailBatchCount).joined(separator: ", ")
+    insertTailBatch = try reading.connection.prepare(insert + batch)
     replaceBlock = try reading.connection.prepare(
       """
-      REPLACE INTO block(user, position, count, generation, checksum, payload) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+      REPLACE INTO block(place, count, generation, checksum, payload) VALUES(?1, ?2, ?3, ?4, ?5)
       """)
+    giveNumber = try reading.connection.prepare(
+      """
+      INSERT INTO user(number, user) SELECT min(coalesce(min(number), 0), 0) - 1, ?1 FROM user RETURNING number
+      """)
+    deleteNumber = try reading.connection.prepare("DELETE FROM user WHERE number = ?1")
     deleteTailRow = try reading.connection.prepare("DELETE FROM tail WHERE seq = ?1")
     deleteTailRange = try reading.connection.prepare("DELETE FROM tail WHERE seq > ?1 AND seq <= ?2")
-    deleteBlocks = try reading.connection.prepare("DELETE FROM block WHERE user = ?1 AND position >= ?2")
+    deleteBlocks = try reading.connection.prepare("DELETE FROM block WHERE place >= ?1 AND place < ?2")
     tailRange = try reading.connection.prepare(
       """
       SELECT seq, user, position, count, generation, checksum, payload FROM tail WHERE seq > ?1 AND seq <= ?2
@@ -173,6 +256,32 @@ final class WriteSession {
       throw .poisoned("a commit failed, open the store anew: \(error)")
     }
     return (result, meta)
+  }
+
+  /// What stands for a user in the keys of its blocks, from now on if nothing did so far.
+  func numberForWriting(_ user: UserID) throws(StoreError) -> UserNumber {
+    if let number = try reading.number(of: user) { return number }
+    giveNumber.bind(user, at: 1)
+    defer { giveNumber.reset() }
+    guard try giveNumber.step() else { throw .damaged("\(connection.path): the user \(user) got no number") }
+    guard let value = Int32(exactly: giveNumber.integer(0)) else {
+      throw .damaged("\(connection.path): user \(user) would get the number \(giveNumber.integer(0))")
+    }
+    return UserNumber(value)
+  }
+
+  func deleteBlocks(_ number: UserNumber) throws(StoreError) {
+    deleteBlocks.bind(BlockPlace.key(number, 0), at: 1)
+    deleteBlocks.bind(BlockPlace.end(number), at: 2)
+    try deleteBlocks.run()
+  }
+
+  /// Deletes a user's blocks and, if it had to be given one, its number.
+  func deleteUser(_ number: UserNumber) throws(StoreError) {
+    try deleteBlocks(number)
+    guard !number.isUserID else { return }
+    deleteNumber.bind(Int64(number.value), at: 1)
+    try deleteNumber.run()
   }
 
   /// Rewrites the database without free space. Readers go on; other writers wait.

@@ -75,6 +75,9 @@ package struct Snapshot: ~Copyable {
   /// The length of a user whose rows may belong to another model.
   package mutating func staleLength(of user: UserID) throws(StoreError) -> Int { try lengthAndModel(of: user).length }
 
+  /// The model that the user's rows belong to.
+  mutating func modelID(of user: UserID) throws(StoreError) -> Int64 { try lengthAndModel(of: user).modelID }
+
   private mutating func lengthAndModel(of user: UserID) throws(StoreError) -> (length: Int, modelID: Int64) {
     while true {
       let block = try session.newestBlock(of: user)
@@ -129,7 +132,7 @@ package struct Snapshot: ~Copyable {
 
   /// Users with tail rows, as of a snapshot that keeps still.
   package struct TailUsers: ~Copyable {
-    fileprivate let sorted: [UserID]
+    let sorted: [UserID]
 
     fileprivate func first(after user: UserID?) -> UserID? {
       guard let user else { return sorted.first }

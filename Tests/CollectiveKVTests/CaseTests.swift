@@ -17,11 +17,17 @@ struct CaseTests {
     func tensors(_ file: String) throws -> SafetensorsFile {
       try SafetensorsFile(path: path(file + ".safetensors"), followsLinks: false)
     }
-    func options() throws -> (element: ElementType, window: Int?) {
-      let data = try Data(contentsOf: URL(fileURLWithPath: path("case.json")))
-      let options = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
-      let name = try #require(options["element"] as? String)
-      return (try #require(ElementType(name: name)), options["window"] as? Int)
+    func options() throws -> Options {
+      let decoder = JSONDecoder()
+      decoder.keyDecodingStrategy = .convertFromSnakeCase
+      return try decoder.decode(Options.self, from: Data(contentsOf: URL(fileURLWithPath: path("case.json"))))
+    }
+    struct Options: Decodable {
+      var element: String
+      var window: Int?
+      var top: Int
+      var divisor: Float
+      var selectLayer: Int?
     }
     /// The layers that have a file of this name.
     func layers(_ file: String) -> [Int] {
@@ -34,7 +40,7 @@ struct CaseTests {
     func makeStore(in directory: TemporaryDirectory, batch: Int) throws -> CacheStore {
       let store = try CacheStore.create(
         at: directory.file("case.ckv"), model: path("model.safetensors"),
-        options: .init(element: try options().element, durability: .normal))
+        options: .init(element: #require(ElementType(name: try options().element)), durability: .normal))
       let history = try tensors("history")
       let users = try #require(try history.integers("user"))
       let embeddings = try #require(try history.floats("embedding"))
@@ -83,11 +89,31 @@ struct CaseTests {
     try #require(UserID(String(expected.tensors[0].name.dropFirst("key.".count))))
   }
 
+  /// The attention functions as the files of a case name them, with what the case says they take.
+  private func functions(_ kept: Case, _ queries: SafetensorsFile) throws -> [(String, Attention)] {
+    let options = try kept.options()
+    let (top, divisor, window) = (options.top, options.divisor, options.window)
+    func rotations(_ name: String) throws -> Rotations {
+      let shape = try #require(queries.info(name)?.shape)
+      let numbers = try #require(try queries.floats(name))
+      return Rotations(numbers, groups: shape.count == 3 ? shape[0] : 1, bits: shape[shape.count - 2])
+    }
+    let bias = try #require(try queries.floats("position_bias"))
+    return [
+      ("softmax", .softmax(window: window)), ("topk", .topk(top: top, window: window)),
+      ("select", .select(top: top, layer: options.selectLayer, window: window)),
+      ("simhash", .simhash(top: top, rotations: try rotations("rotations.simhash"), window: window)),
+      ("sdim", .sdim(rotations: try rotations("rotations.sdim"), window: window)),
+      ("sdim-sum", .sdimSum(rotations: try rotations("rotations.sdim"), window: window)),
+      ("silu", .silu(divisor: divisor, window: window)),
+      ("silu-bias", .siluBias(bias, divisor: divisor, window: window)),
+    ]
+  }
+
   @Test(arguments: Case.all)
-  func `softmax attention is the reference's within 1e-5 of the largest number`(_ kept: Case) throws {
+  func `every attention function is the reference's within 1e-5 of the largest number`(_ kept: Case) throws {
     let directory = try TemporaryDirectory()
     let store = try kept.makeStore(in: directory, batch: 1)
-    let window = try kept.options().window
     let layers = kept.layers("queries.*")
     #expect(!layers.isEmpty)
     for isFolded in [false, true] {
@@ -96,19 +122,23 @@ struct CaseTests {
         let queries = try kept.tensors("queries.\(layer)")
         let users = try #require(try queries.integers("user"))
         let numbers = try #require(try queries.floats("query"))
+        let searches = try #require(try queries.floats("select.query"))
         let positions = try queries.integers("position")
-        let expected = try #require(try kept.tensors("expected.\(layer).softmax").floats("output"))
-        let width = numbers.count / users.count
+        let (width, searchWidth) = (numbers.count / users.count, searches.count / users.count)
         let candidates = width / store.model.shape.layers[layer].key.width
         let requests = users.indices.map { row in
           AttendRequest(
             user: .integer(users[row]), queries: Array(numbers[row * width..<(row + 1) * width]),
-            positions: positions.map { $0[row * candidates..<(row + 1) * candidates].map(Int.init) })
+            positions: positions.map { $0[row * candidates..<(row + 1) * candidates].map(Int.init) },
+            selectQueries: Array(searches[row * searchWidth..<(row + 1) * searchWidth]))
         }
-        let responses = try store.attend(requests, layer: layer, .softmax(window: window))
-        #expect(responses.allSatisfy { $0.error == nil })
-        let output = responses.flatMap(\.output)
-        expectSame(difference(output, expected.map(Double.init), within: 1e-5), "layer \(layer)")
+        for (name, attention) in try functions(kept, queries) {
+          let expected = try #require(try kept.tensors("expected.\(layer).\(name)").floats("output"))
+          let responses = try store.attend(requests, layer: layer, attention)
+          #expect(responses.allSatisfy { $0.error == nil })
+          let output = responses.flatMap(\.output)
+          expectSame(difference(output, expected.map(Double.init), within: 1e-5), "layer \(layer), \(name)")
+        }
       }
     }
   }

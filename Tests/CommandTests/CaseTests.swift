@@ -9,7 +9,30 @@ struct CaseTests {
   private struct Options: Decodable {
     var element: String
     var window: Int?
+    var top: Int
+    var divisor: Int
+    var selectLayer: Int?
+
+    init(_ source: URL) throws {
+      let decoder = JSONDecoder()
+      decoder.keyDecodingStrategy = .convertFromSnakeCase
+      self = try decoder.decode(
+        Options.self, from: Data(contentsOf: source.appendingPathComponent("case.json")))
+    }
+
+    /// What an attention function takes on the command line.
+    func arguments(_ attention: String) -> [String] {
+      var words = window.map { ["--window", "\($0)"] } ?? []
+      if ["topk", "select", "simhash"].contains(attention) { words += ["--top", "\(top)"] }
+      if attention == "select", let selectLayer { words += ["--select-layer", "\(selectLayer)"] }
+      if attention.hasPrefix("silu") { words += ["--divisor", "\(divisor)"] }
+      return ["--attention", attention] + words
+    }
   }
+
+  private static let attentions = [
+    "softmax", "topk", "select", "simhash", "sdim", "sdim-sum", "silu", "silu-bias",
+  ]
 
   private static let cases = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .appendingPathComponent("CollectiveKVTests/Cases")
@@ -17,8 +40,7 @@ struct CaseTests {
   @Test(arguments: ["plain", "additive", "interned", "search"], [["--batch", "1"], []])
   func `append, dump and attend agree with the reference`(name: String, batch: [String]) throws {
     let source = Self.cases.appendingPathComponent(name)
-    let options = try JSONDecoder().decode(
-      Options.self, from: Data(contentsOf: source.appendingPathComponent("case.json")))
+    let options = try Options(source)
     let folder = try Folder()
     let path = { (file: String) in source.appendingPathComponent(file).path }
     let model = path("model.safetensors")
@@ -36,18 +58,18 @@ struct CaseTests {
         #expect(full.info(tensor.name)?.shape == tensor.shape)
         #expect(try full.floats(tensor.name) == (try expected.floats(tensor.name)), "layer \(layer), \(tensor.name)")
       }
-      if FileManager.default.fileExists(atPath: path("queries.\(layer).safetensors")) {
-        let window = options.window.map { ["--window", "\($0)"] } ?? []
+      let isAttended = FileManager.default.fileExists(atPath: path("queries.\(layer).safetensors"))
+      for attention in isAttended ? Self.attentions : [] {
         let attend = try folder.ckvdb(
           [
-            "attend", "s.ckv", "--queries", path("queries.\(layer).safetensors"), "--output", "out", "--attention",
-            "softmax", "--layer", "\(layer)",
-          ] + window)
+            "attend", "s.ckv", "--queries", path("queries.\(layer).safetensors"), "--output", "out", "--layer",
+            "\(layer)",
+          ] + options.arguments(attention))
         #expect(attend.status == 0, "\(attend.complaint)")
-        let wanted = try SafetensorsFile(path: path("expected.\(layer).softmax.safetensors"), followsLinks: false)
+        let wanted = try SafetensorsFile(path: path("expected.\(layer).\(attention).safetensors"), followsLinks: false)
         let (seen, right) = (try folder.read("out").floats("output")!, try wanted.floats("output")!)
         let largest = right.map(\.magnitude).max()!
-        #expect(zip(seen, right).allSatisfy { ($0 - $1).magnitude <= 1e-5 * largest })
+        #expect(zip(seen, right).allSatisfy { ($0 - $1).magnitude <= 1e-5 * largest }, "\(attention)")
         #expect(seen.count == right.count && largest > 0)
       }
       layer += 1

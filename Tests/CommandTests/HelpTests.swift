@@ -23,6 +23,29 @@ struct HelpTests {
     #expect(run.output.wholeMatch(of: #/ckvdb 0\.1\.0, format version 1, SQLite 3\.\d+\.\d+\n/#) != nil)
   }
 
+  static let usages: [([String], String)] = [
+    (["nearest"], "The value 'nearest' is invalid for '--attention <name>'"),
+    (["topk"], "--attention topk needs --top."),
+    (["select", "--select-layer", "1"], "--attention select needs --top."),
+    (["simhash"], "--attention simhash needs --top."),
+    (["topk", "--top", "0"], "--top is 0, expected at least 1."),
+    (["softmax", "--top", "5"], "--top goes with topk, select and simhash, not softmax."),
+    (["sdim", "--top", "5"], "--top goes with topk, select and simhash, not sdim."),
+    (["topk", "--top", "5", "--divisor", "2"], "--divisor goes with silu and silu-bias, not topk."),
+    (["silu", "--divisor", "0"], "--divisor is 0.0, expected a finite number other than 0."),
+    (["silu-bias", "--divisor", "inf"], "--divisor is inf, expected a finite number other than 0."),
+    (["topk", "--top", "5", "--select-layer", "1"], "--select-layer goes with select, not topk."),
+    (["select", "--top", "5", "--select-layer=-1"], "--select-layer is -1, expected 0 or more."),
+    (["sdim-sum", "--scale", "2"], "--scale does not go with sdim-sum."),
+  ]
+
+  @Test(arguments: usages)
+  func `an attention function's options are its own`(arguments: [String], message: String) throws {
+    let run = try Folder().ckvdb(["attend", "s", "--queries", "q", "--output", "o", "--attention"] + arguments)
+    #expect(run.status == 64 && run.output.isEmpty)
+    #expect(run.complaint.hasPrefix("ckvdb: \(message)"), "\(run.complaint)")
+  }
+
   @Test(arguments: [
     (["frobnicate"], "Unexpected argument 'frobnicate'"),
     (["stat"], "Missing expected argument '<store>'"),
@@ -41,10 +64,6 @@ struct HelpTests {
     (["dump", "s", "--positions", "5..3"], "The value '5..3' is invalid for '--positions <range>'"),
     (["dump", "s", "--user", "bob"], "The value 'bob' is invalid for '--user <user>'"),
     (["dump", "s", "--format", "safetensors"], "--format safetensors needs --output FILE."),
-    (
-      ["attend", "s", "--queries", "q", "--output", "o", "--attention", "topk"],
-      "--attention is 'topk', this version computes: softmax."
-    ),
     (
       ["attend", "s", "--queries", "q", "--output", "o", "--attention", "softmax", "--window", "0"],
       "--window is 0, expected at least 1."

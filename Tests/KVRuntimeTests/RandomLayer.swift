@@ -67,12 +67,13 @@ struct RandomLayer {
     return (shape, tensors)
   }
 
-  func entries(_ draw: inout Draw, count: Int) -> LayerEntries {
-    LayerEntries(
+  func entries(_ draw: inout Draw, count: Int, isDyadic: Bool = false) -> LayerEntries {
+    func numbers(_ count: Int) -> [Float] { isDyadic ? draw.dyadic(count) : draw.numbers(count) }
+    return LayerEntries(
       keyIndices: draw.rows(count, below: shape.key.poolRows),
       valueIndices: shape.storesValueIndices ? draw.rows(count, below: shape.value!.poolRows) : [],
-      keyUser: draw.numbers(shape.key.userWidth * count),
-      valueUser: draw.numbers((shape.value?.userWidth ?? 0) * count))
+      keyUser: numbers(shape.key.userWidth * count),
+      valueUser: numbers((shape.value?.userWidth ?? 0) * count))
   }
 }
 

@@ -25,7 +25,7 @@ import Testing
     }
 
     func attend(_ queries: AttentionQueries? = nil) throws -> [Float] {
-      try SoftmaxAttention.attend(
+      try AttentionFunction.softmax.attend(
         queries ?? self.queries, entries, count: count, shape: layer.shape, tensors: layer.tensors)
     }
 
@@ -102,7 +102,7 @@ import Testing
     #expect(output.prefix(width).allSatisfy { $0 == 0 } && output.suffix(width).allSatisfy { $0 == 0 })
     #expect(output[width..<2 * width].contains { $0 != 0 })
     let layer = one.layer
-    let empty = try SoftmaxAttention.attend(
+    let empty = try AttentionFunction.softmax.attend(
       AttentionQueries(values: Array(one.query(0)), count: 1), LayerEntries(zeroed: layer.shape, count: 0), count: 0,
       shape: layer.shape, tensors: layer.tensors)
     #expect(empty == [Float](repeating: 0, count: width))
@@ -139,7 +139,7 @@ import Testing
       let staged = one.staged(min(newCount, one.count - storedCount))
       let count = storedCount + staged.count
       let entries = one.entries.first(count, of: one.count)
-      let output = try SoftmaxAttention.attend(
+      let output = try AttentionFunction.softmax.attend(
         staged, mask: .causal, storedCount: storedCount, entries, count: count, shape: one.layer.shape,
         tensors: one.layer.tensors)
       var asOf = staged
@@ -155,7 +155,7 @@ import Testing
     let count = storedCount + 5
     let entries = one.entries.first(count, of: one.count)
     let staged = one.staged(5)
-    let output = try SoftmaxAttention.attend(
+    let output = try AttentionFunction.softmax.attend(
       staged, mask: .historyAndSelf, storedCount: storedCount, entries, count: count, shape: one.layer.shape,
       tensors: one.layer.tensors)
     let keys = Definition.keys(one.layer, entries, count)
@@ -169,7 +169,7 @@ import Testing
       #expect(difference(output[row * width..<(row + 1) * width], wanted) < 1e-5)
     }
     // The first candidate's output is that of a causal stage, bit for bit.
-    let causal = try SoftmaxAttention.attend(
+    let causal = try AttentionFunction.softmax.attend(
       one.staged(1), mask: .causal, storedCount: storedCount, entries.first(storedCount + 1, of: count),
       count: storedCount + 1, shape: one.layer.shape, tensors: one.layer.tensors)
     #expect(bits(causal) == bits(Array(output.prefix(width))))
@@ -264,7 +264,7 @@ extension LayerEntries {
     var one = Self.plain()
     func text(_ storedCount: Int) -> String {
       message {
-        _ = try SoftmaxAttention.attend(
+        _ = try AttentionFunction.softmax.attend(
           one.queries, mask: mask, storedCount: storedCount, one.entries, count: 10, shape: one.layer.shape,
           tensors: one.layer.tensors)
       }

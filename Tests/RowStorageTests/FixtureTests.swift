@@ -129,6 +129,6 @@ struct FixtureTests {
         total += try FileSystem.byteCount("\(Self.folder)/\(name)/\(file)")
       }
     }
-    #expect(total < 200_000)
+    #expect(total < 250_000)
   }
 }

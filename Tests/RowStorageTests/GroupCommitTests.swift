@@ -79,7 +79,7 @@ struct GroupCommitTests {
     let store = try sample.open()
     try store.append(1, [1, 2])
     try store.fold()
-    try SideDatabase(sample.path).execute("UPDATE block SET checksum = checksum + 1 WHERE user = 1")
+    try SideDatabase(sample.path).execute("UPDATE block SET checksum = checksum + 1 WHERE place >> 32 = 1")
     let damages = Mutex(0)
     let failures = Mutex<[String]>([])
     let long = (0..<40).map { UInt32($0) }

@@ -147,19 +147,30 @@ struct OverlayTests {
     #expect(overlay.rows(of: .integer(1), below: .max, endingBeyond: 0).map(\.end) == [2, 3])
   }
 
-  @Test func `the length cache keeps recent lengths and stays bounded`() {
+  @Test func `the length cache keeps recent lengths, stays bounded and is never wrong`() {
     var cache = LengthCache()
-    cache.set(5, for: .integer(-1))
-    for number in 0..<LengthCache.capacity * 4 {
-      cache.set(number, for: .integer(Int64(number)))
-      if number % 1_000 == 0 { #expect(cache.length(of: .integer(-1)) == 5) }
+    let users: [UserID] = (0..<LengthCache.capacity * 2).map { number in
+      if number % 9 != 0 { return .integer(Int64(number) * 3) }
+      return .bytes((0..<3).map { UInt8(number >> ($0 * 8) & 255) })
     }
-    #expect(cache.count <= LengthCache.capacity * 2)
-    #expect(cache.length(of: .integer(Int64(LengthCache.capacity * 4 - 1))) == LengthCache.capacity * 4 - 1)
-    #expect(cache.length(of: .integer(0)) == nil)
-    cache.set(6, for: .integer(-1))
-    #expect(cache.length(of: .integer(-1)) == 6)
-    cache.removeAll()
+    var lengths: [UserID: Int] = [:]
+    for (number, user) in users.enumerated() {
+      lengths[user] = number
+      cache.set(number, for: user)
+      if number % 97 == 0 { #expect(cache.length(of: user) == number) }
+    }
+    #expect(cache.count <= LengthCache.capacity)
+    var found = 0
+    for user in users.suffix(LengthCache.capacity / 4) {
+      guard let length = cache.length(of: user) else { continue }
+      #expect(length == lengths[user])
+      found += 1
+    }
+    #expect(found * 5 >= LengthCache.capacity / 4 * 4, "\(found) of \(LengthCache.capacity / 4)")
+    cache.set(6, for: users[0])
+    #expect(cache.length(of: users[0]) == 6)
     #expect(cache.length(of: .integer(-1)) == nil)
+    cache.removeAll()
+    #expect(cache.length(of: users[0]) == nil)
   }
 }

@@ -70,14 +70,17 @@ struct SnapshotTests {
 
   @Test func `positions that are missing or doubled are damage`() throws {
     for change in [
-      "DELETE FROM block WHERE position = 4", "DELETE FROM block WHERE position = 0",
+      "DELETE FROM block WHERE place = (5 << 32) + 4", "DELETE FROM block WHERE place = 5 << 32",
       "DELETE FROM tail WHERE position = 12",
-      "UPDATE block SET count = count + 1 WHERE position = 4", "UPDATE block SET position = 5 WHERE position = 4",
-      "UPDATE block SET checksum = checksum + 1 WHERE position = 8",
-      "UPDATE block SET payload = x'' WHERE position = 8",
-      "UPDATE block SET payload = 'text' WHERE position = 4", "UPDATE tail SET checksum = 1.5 WHERE position = 12",
-      "UPDATE block SET generation = 7 WHERE position = 4", "UPDATE tail SET count = 2 WHERE position = 12",
-      "UPDATE block SET position = -1 WHERE position = 0", "UPDATE block SET count = 1000000 WHERE position = 8",
+      "UPDATE block SET count = count + 1 WHERE place = (5 << 32) + 4",
+      "UPDATE block SET place = place + 1 WHERE place = (5 << 32) + 4",
+      "UPDATE block SET checksum = checksum + 1 WHERE place = (5 << 32) + 8",
+      "UPDATE block SET payload = x'' WHERE place = (5 << 32) + 8",
+      "UPDATE block SET payload = 'text' WHERE place = (5 << 32) + 4",
+      "UPDATE tail SET checksum = 1.5 WHERE position = 12",
+      "UPDATE block SET generation = 7 WHERE place = (5 << 32) + 4", "UPDATE tail SET count = 2 WHERE position = 12",
+      "UPDATE block SET place = place - 1 WHERE place = 5 << 32",
+      "UPDATE block SET count = 1000000 WHERE place = (5 << 32) + 8",
       "UPDATE tail SET generation = 70000", "UPDATE tail SET position = 'x'", "UPDATE block SET count = 'x'",
       "UPDATE tail SET user = 'text'", "UPDATE tail SET user = 1.5", "UPDATE tail SET user = zeroblob(300)",
       "UPDATE meta SET folded_seq = next_seq", "UPDATE meta SET generation = 9", "UPDATE meta SET positions = -1",
@@ -101,6 +104,39 @@ struct SnapshotTests {
         guard case .damaged = error else {
           Issue.record("\(change): \(error)")
           continue
+        }
+      }
+    }
+  }
+
+  @Test func `a user whose number is lost or swapped is damage, never somebody else's history`() throws {
+    let users: [UserID] = [-1, .integer(1 << 31), .bytes([]), .bytes([7]), 7]
+    for change in [
+      "DELETE FROM user WHERE number = -3", "UPDATE user SET number = -9 WHERE number = -3",
+      "UPDATE user SET number = number + 100", "UPDATE user SET number = 7 WHERE number = -3",
+      "UPDATE user SET user = 5 WHERE number = -3", "UPDATE user SET user = 'text' WHERE number = -3",
+      "UPDATE user SET number = -20 WHERE number = -1; UPDATE user SET number = -1 WHERE number = -2",
+      "INSERT INTO user VALUES (-50, x'0102')", "UPDATE block SET place = place - (9 << 32) WHERE place >> 32 = -2",
+    ] {
+      let sample = try SampleStore()
+      let store = try sample.open()
+      for (index, user) in users.enumerated() {
+        for tag in 0..<12 { try store.append(user, [UInt32(index * 20 + tag)]) }
+      }
+      try store.fold()
+      try store.close()
+      try SideDatabase(sample.path).execute(change)
+      let again = try sample.open()
+      #expect(try !again.problems().isEmpty, "verify saw nothing after \(change)")
+      for (index, user) in users.enumerated() {
+        do {
+          let wanted = Sample.entries((0..<12).map { UInt32(index * 20 + $0) }, again.model.shape)
+          #expect(try again.read(user).entries == wanted, "\(change): \(user)")
+        } catch let error as StoreError {
+          switch error {
+          case .damaged, .unknownUser: break
+          default: Issue.record("\(change): \(error)")
+          }
         }
       }
     }

@@ -32,7 +32,7 @@ struct SpecificationTests {
     let file = try Self.text("format-1.sql").split(separator: "\n", omittingEmptySubsequences: false)
       .drop { $0.hasPrefix("--") || $0.isEmpty }.joined(separator: "\n")
     #expect(file == header + "\n" + tables.joined(separator: "\n"))
-    #expect(try side.rows("SELECT count(*) FROM sqlite_schema WHERE sql IS NULL") == ["1"])
+    #expect(try side.rows("SELECT count(*) FROM sqlite_schema WHERE sql IS NULL") == ["2"])
   }
 
   @Test func `a new database has the header that format-1_md states`() throws {

@@ -133,13 +133,13 @@ struct StaleUserTests {
     try Self.addModel(Sample.mixed, to: sample)
     let side = try SideDatabase(sample.path)
     // The first block claims to be of the other model, with a checksum to match.
-    let row = try side.rows("SELECT count, payload FROM block WHERE user = 5 AND position = 0")[0].split(separator: "|")
+    let row = try side.rows("SELECT count, payload FROM block WHERE place = 5 << 32")[0].split(separator: "|")
     let payload = try #require(Hex.decode(row[1].dropFirst()))
     let place = RowPlace(user: 5, position: 0, count: try #require(Int(row[0])), generation: 2)
     let checksum = payload.withUnsafeBytes { RowChecksum.of(place, $0) }
     try side.execute(
       """
-      BEGIN; UPDATE block SET generation = 2, checksum = \(checksum) WHERE user = 5 AND position = 0;
+      BEGIN; UPDATE block SET generation = 2, checksum = \(checksum) WHERE place = 5 << 32;
       UPDATE meta SET generation = 1, next_seq = next_seq + 1; COMMIT
       """)
     let again = try sample.open()

@@ -4,7 +4,7 @@
     compare.py CKVDB --reference SCRIPT --seeds 20     makes a case per seed with the reference and checks it
     compare.py CKVDB --cases DIR                       checks the cases kept in DIR
 
-Options: --attention NAME ... (attention functions to compare, default softmax), --first N (first seed),
+Options: --attention NAME ... (attention functions to compare, default all), --first N (first seed),
 --keep DIR (where the made cases stay), --list (print each seed's options and stop).
 
 A case is a folder that holds case.json (options), model.safetensors, history.safetensors, and per layer l
@@ -27,6 +27,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from options import arguments, options_for
+
+ATTENTIONS = ("softmax", "topk", "select", "simhash", "sdim", "sdim-sum", "silu", "silu-bias")
 
 # Bits of the significand behind the leading one, and the exponent of the smallest normal number.
 FORMATS = {"f32": (23, -126), "f16": (10, -14), "bf16": (7, -126)}
@@ -221,7 +223,8 @@ def main():
     p.add_argument("--seeds", type=int, default=20)
     p.add_argument("--first", type=int, default=1, help="the first seed")
     p.add_argument("--cases", type=pathlib.Path, help="a folder of cases made earlier")
-    p.add_argument("--attention", nargs="+", default=["softmax"], metavar="NAME")
+    p.add_argument("--attention", nargs="+", default=ATTENTIONS, choices=ATTENTIONS, metavar="NAME",
+                   help="attention functions to compare: " + " ".join(ATTENTIONS))
     p.add_argument("--keep", type=pathlib.Path, help="where the made cases stay")
     p.add_argument("--list", action="store_true", help="print each seed's options and stop")
     a = p.parse_args()

@@ -43,6 +43,8 @@ def options_for(seed):
         "positions": draw.random() < 0.4,
         "window": draw.randint(1, 60) if draw.random() < 0.4 else None,
         "pool_dtype": draw.choice(("f32", "f16")),
+        # One, a few, many, and more positions than any history has.
+        "top": draw.choice((1, 5, 20, 60, 400)),
     }
 
 

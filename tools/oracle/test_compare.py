@@ -48,8 +48,8 @@ class ComparisonTests(unittest.TestCase):
         cases = sorted(path.parent.name for path in CASES.glob("*/case.json"))
         self.assertEqual(len(cases), 4)
         for case in cases:
-            self.assertEqual(self.check(case=case, attentions=("softmax", "topk", "select", "silu")),
-                             {"reconstruct": 0, "softmax": 0, "topk": 0, "select": 0, "silu": 0})
+            self.assertEqual(self.check(case=case, attentions=compare.ATTENTIONS),
+                             {"reconstruct": 0} | {name: 0 for name in compare.ATTENTIONS})
 
     def test_one_wrong_number_differs(self):
         for change in ("tensors[name][0, 0] += 1e-3", "tensors[name][-1, -1] = float('nan')"):
@@ -128,6 +128,7 @@ class OptionTests(unittest.TestCase):
             self.assertEqual({o[name] for o in first}, {False, True}, name)
         self.assertEqual({o["window"] is None for o in first}, {False, True})
         self.assertEqual({o["pool_dtype"] for o in first}, {"f32", "f16"})
+        self.assertEqual({o["top"] for o in first}, {1, 5, 20, 60, 400})
         widths = {width for o in first for width in o["user_width"]}
         self.assertTrue({0, 1, 2, 3, 4, 5, 6, 7, 8} <= widths, widths)
 

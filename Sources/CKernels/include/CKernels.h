@@ -11,6 +11,8 @@
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
+#include "attention_functions.h"
+
 #include <stddef.h>
 #include <stdint.h>
 

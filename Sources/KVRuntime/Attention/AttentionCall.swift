@@ -1,0 +1,219 @@
+/// One call of attention over one user's entries: which positions every query sees, by position, window and mask, and
+/// where its output goes. What is computed from them is a formula's affair. It builds no full key and no full value,
+/// relies on entries that were validated against the shape, and keeps nothing between calls.
+
+package import CacheTypes
+
+extension AttentionFunction {
+  /// Attention output of every query.
+  ///
+  /// A query sees the positions `[lo, hi)`: `hi` is its position, or `count` without one; `lo = max(0, hi - window)`.
+  /// An empty range gives zeros. A query's output is the same bits whatever other queries come with it.
+  ///
+  /// - Precondition: `entries` has `count` positions and fits `shape`; `tensors` fit it too; a search layer's likewise.
+  /// - Returns: `queries.count x d_v`, row-major.
+  /// - Throws: `StoreError.invalidInput` naming the row: see `AttentionQueries.check` and `check`; a key-only layer;
+  ///   numbers beyond what 32-bit floats hold.
+  /// - Complexity: O(n (d_u + heads) + min(n, m) d_g) per query; hash codes take as much per rotation, once per call;
+  ///   memory grows with n once per call.
+  package func attend(
+    _ queries: AttentionQueries, _ entries: LayerEntries, count: Int, shape: LayerShape, tensors: LayerTensors
+  ) throws(StoreError) -> [Float] {
+    requireFit(entries, shape, count: count)
+    try queries.check(width: shape.key.width, length: count)
+    let ranges = (0..<queries.count).map { queries.range(length: queries.positions?[$0] ?? count) }
+    let call = try AttentionCall(self, queries, ranges, shape, tensors)
+    return try call.attend(AttendedEntries(entries, searched, count: count))
+  }
+
+  /// Attention output of a stage's new positions: one query for each position from `storedCount` on.
+  ///
+  /// Causal queries see what they would see had the positions up to their own been stored; a query of
+  /// `.historyAndSelf` sees what it would see had its own position alone been stored. The outputs are the same bits
+  /// as then.
+  ///
+  /// - Precondition: `entries` has `count` positions, the stored ones first, and fits `shape`.
+  /// - Returns: `(count - storedCount) x d_v`, row-major.
+  /// - Throws: as without a mask; also if there is not one query per new position, or queries bring positions.
+  package func attend(
+    _ queries: AttentionQueries, mask: StageMask, storedCount: Int, _ entries: LayerEntries, count: Int,
+    shape: LayerShape, tensors: LayerTensors
+  ) throws(StoreError) -> [Float] {
+    requireFit(entries, shape, count: count)
+    precondition(storedCount >= 0 && storedCount <= count, "stored positions come first")
+    guard queries.count == count - storedCount else {
+      throw .invalidInput("\(queries.count) queries for \(count - storedCount) new positions")
+    }
+    guard queries.positions == nil else {
+      throw .invalidInput("a stage's queries bring no positions: the mask says them")
+    }
+    try queries.check(width: shape.key.width, length: count)
+    let ranges = (0..<queries.count).map {
+      queries.range(length: storedCount + (mask == .causal ? $0 + 1 : 1))
+    }
+    let call = try AttentionCall(self, queries, ranges, shape, tensors)
+    let all = AttendedEntries(entries, searched, count: count)
+    switch mask {
+    case .causal: return try call.attend(all)
+    case .historyAndSelf: return try call.attendInTurn(all, storedCount: storedCount)
+    }
+  }
+
+  private func requireFit(_ entries: LayerEntries, _ shape: LayerShape, count: Int) {
+    entries.requireFit(shape, count: count)
+    if let searched { searched.entries.requireFit(searched.keyOnlyShape, count: count) }
+  }
+
+  private var searched: Search? {
+    if case .select(_, let search) = self { return search }
+    return nil
+  }
+}
+
+/// The columns of one user: those of the layer, and those of the keys that are searched.
+private struct AttendedEntries {
+  var layer: LayerEntries
+  var search: LayerEntries?
+  var searchShape: LayerShape?
+  let count: Int
+
+  init(_ layer: LayerEntries, _ search: Search?, count: Int) {
+    self.layer = layer
+    self.search = search?.entries
+    searchShape = search?.keyOnlyShape
+    self.count = count
+  }
+
+  private init(_ layer: LayerEntries, _ search: LayerEntries?, _ searchShape: LayerShape?, count: Int) {
+    self.layer = layer
+    self.search = search
+    self.searchShape = searchShape
+    self.count = count
+  }
+
+  /// The first `length` positions.
+  func prefix(_ length: Int, _ shape: LayerShape) -> AttendedEntries {
+    AttendedEntries(
+      layer.prefix(length, of: count, shape),
+      searchShape.flatMap { search?.prefix(length, of: count, $0) }, searchShape, count: length)
+  }
+
+  /// Overwrites a position by one of `source`.
+  mutating func replace(_ position: Int, by source: AttendedEntries, _ sourcePosition: Int, _ shape: LayerShape) {
+    layer.replace(position, of: count, by: source.layer, sourcePosition, of: source.count, shape)
+    if let searchShape, let other = source.search {
+      search?.replace(position, of: count, by: other, sourcePosition, of: source.count, searchShape)
+    }
+  }
+}
+
+/// Queries, the range of each, and the formula that is applied to them.
+private struct AttentionCall: ~Copyable {
+  private let queries: AttentionQueries
+  private let ranges: [Range<Int>]
+  private let layer: AttentionLayer
+  private let formula: any AttentionFormula
+  /// Every position that some query sees, and perhaps more.
+  private let positions: Range<Int>
+
+  init(
+    _ function: AttentionFunction, _ queries: AttentionQueries, _ ranges: [Range<Int>], _ shape: LayerShape,
+    _ tensors: LayerTensors
+  ) throws(StoreError) {
+    let seen = ranges.filter { !$0.isEmpty }
+    let positions = (seen.map(\.lowerBound).min() ?? 0)..<(seen.map(\.upperBound).max() ?? 0)
+    let longestRange = seen.map(\.count).max() ?? 0
+    try function.check(shape, queries: queries.count, longestRange: longestRange)
+    let layer = try AttentionLayer(shape, tensors, longestRange: longestRange)
+    formula = try function.formula(shape, tensors, positions: positions, longestRange: longestRange)
+    self.layer = layer
+    self.queries = queries
+    self.ranges = ranges
+    self.positions = positions
+  }
+
+  /// Every query over its range of `entries`.
+  borrowing func attend(_ entries: AttendedEntries) throws(StoreError) -> [Float] {
+    var output = [Float](repeating: 0, count: queries.count * layer.shape.value!.width)
+    guard !positions.isEmpty else { return output }
+    try unsafe withColumns(entries) { (columns) throws(StoreError) in
+      unsafe formula.prepare(columns, positions)
+      for row in 0..<queries.count where !ranges[row].isEmpty { try unsafe attend(row, columns, into: &output) }
+    }
+    return output
+  }
+
+  /// Every candidate in turn becomes the last position of a copy of the history.
+  borrowing func attendInTurn(_ entries: AttendedEntries, storedCount: Int) throws(StoreError) -> [Float] {
+    var output = [Float](repeating: 0, count: queries.count * layer.shape.value!.width)
+    guard queries.count > 0 else { return output }
+    var seen = entries.prefix(storedCount + 1, layer.shape)
+    for row in 0..<queries.count {
+      if row > 0 { seen.replace(storedCount, by: entries, storedCount + row, layer.shape) }
+      try unsafe withColumns(seen) { (columns) throws(StoreError) in
+        unsafe formula.prepare(columns, row == 0 ? positions : storedCount..<storedCount + 1)
+        try unsafe attend(row, columns, into: &output)
+      }
+    }
+    return output
+  }
+
+  private borrowing func attend(
+    _ row: Int, _ columns: AttendedColumns, into output: inout [Float]
+  ) throws(StoreError) {
+    let (keyWidth, valueWidth) = (layer.shape.key.width, layer.shape.value!.width)
+    let scale = queries.scale(for: layer.shape)
+    try unsafe queries.values.withUnsafeBufferPointer { (numbers) throws(StoreError) in
+      let query = unsafe AttendingQuery(row: row, numbers: numbers.baseAddress! + row * keyWidth, scale: scale)
+      try unsafe output.withUnsafeMutableBufferPointer { (output) throws(StoreError) in
+        try unsafe formula.attend(query, columns, ranges[row], layer, into: output.baseAddress! + row * valueWidth)
+      }
+    }
+  }
+
+  private borrowing func withColumns(
+    _ entries: AttendedEntries, _ body: (AttendedColumns) throws(StoreError) -> Void
+  ) throws(StoreError) {
+    try unsafe layer.withColumns(entries.layer, count: entries.count) { (keys, values) throws(StoreError) in
+      guard let search = entries.search, let formula = formula as? SelectFormula else {
+        return try unsafe body(AttendedColumns(keys: keys, values: values, search: nil))
+      }
+      try unsafe formula.layer.withColumns(search, count: entries.count) { (search, _) throws(StoreError) in
+        try unsafe body(AttendedColumns(keys: keys, values: values, search: search))
+      }
+    }
+  }
+}
+
+extension LayerEntries {
+  /// The first `length` of `count` positions.
+  fileprivate func prefix(_ length: Int, of count: Int, _ shape: LayerShape) -> LayerEntries {
+    var result = LayerEntries(zeroed: shape, count: length)
+    result.keyIndices = Array(keyIndices.prefix(length))
+    result.valueIndices = Array(valueIndices.prefix(length))
+    for dimension in 0..<shape.key.userWidth {
+      result.keyUser.replaceSubrange(
+        dimension * length..<(dimension + 1) * length, with: keyUser[dimension * count..<dimension * count + length])
+    }
+    for dimension in 0..<(shape.value?.userWidth ?? 0) {
+      result.valueUser.replaceSubrange(
+        dimension * length..<(dimension + 1) * length, with: valueUser[dimension * count..<dimension * count + length])
+    }
+    return result
+  }
+
+  /// Overwrites one of `count` positions with one of `source`, which has `sourceCount`.
+  fileprivate mutating func replace(
+    _ position: Int, of count: Int, by source: LayerEntries, _ sourcePosition: Int, of sourceCount: Int,
+    _ shape: LayerShape
+  ) {
+    keyIndices[position] = source.keyIndices[sourcePosition]
+    if shape.storesValueIndices { valueIndices[position] = source.valueIndices[sourcePosition] }
+    for dimension in 0..<shape.key.userWidth {
+      keyUser[dimension * count + position] = source.keyUser[dimension * sourceCount + sourcePosition]
+    }
+    for dimension in 0..<(shape.value?.userWidth ?? 0) {
+      valueUser[dimension * count + position] = source.valueUser[dimension * sourceCount + sourcePosition]
+    }
+  }
+}
