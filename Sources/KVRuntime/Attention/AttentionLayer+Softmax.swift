@@ -58,8 +58,8 @@ extension AttentionLayer {
   }
 
   /// The dot products with pool rows; exponentials already where a head has no user part. `used` is how many rows the
-  /// scratch lists, once it does: the groups of a query share the list, queries do not, since the columns of a selection
-  /// may stand where those of the one before stood.
+  /// scratch lists, once it does: the groups of a query share the list. Queries do not, since the columns of a
+  /// selection may stand where those of the one before stood.
   private func products(
     _ query: UnsafePointer<Float>, _ group: HeadGroup, _ keys: SideColumns, _ range: Range<Int>, scale: Float,
     _ used: inout Int?
