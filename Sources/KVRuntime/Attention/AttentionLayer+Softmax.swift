@@ -21,9 +21,10 @@ extension AttentionLayer {
       return sum.isFinite
     }
     var first = 0
+    var used: Int?
     while first < shape.heads {
       let group = HeadGroup(first, of: shape, value)
-      let table = unsafe prepareWeights(query, group, keys, range, scale: scale)
+      let table = unsafe prepareWeights(query, group, keys, range, scale: scale, &used)
       guard unsafe weigh(group, table, values, range, into: output) else { return false }
       first += HeadGroup.size
     }
@@ -40,9 +41,10 @@ extension AttentionLayer {
 
   /// Exponentials of the scores of every head of the group, each less its head's greatest.
   private func prepareWeights(
-    _ query: UnsafePointer<Float>, _ group: HeadGroup, _ keys: SideColumns, _ range: Range<Int>, scale: Float
+    _ query: UnsafePointer<Float>, _ group: HeadGroup, _ keys: SideColumns, _ range: Range<Int>, scale: Float,
+    _ used: inout Int?
   ) -> Weights {
-    let result = unsafe products(query, group, keys, range, scale: scale)
+    let result = unsafe products(query, group, keys, range, scale: scale, &used)
     for place in 0..<group.ownCount {
       let slice = HeadSlice(group.heads.lowerBound + place, of: shape.heads, shape.key)
       let own = unsafe ownPart(query, slice, keys)
@@ -55,9 +57,12 @@ extension AttentionLayer {
     return unsafe result
   }
 
-  /// The dot products with pool rows; exponentials already where a head has no user part.
+  /// The dot products with pool rows; exponentials already where a head has no user part. `used` is how many rows the
+  /// scratch lists, once it does: the groups of a query share the list. Queries do not, since the columns of a
+  /// selection may stand where those of the one before stood.
   private func products(
-    _ query: UnsafePointer<Float>, _ group: HeadGroup, _ keys: SideColumns, _ range: Range<Int>, scale: Float
+    _ query: UnsafePointer<Float>, _ group: HeadGroup, _ keys: SideColumns, _ range: Range<Int>, scale: Float,
+    _ used: inout Int?
   ) -> Weights {
     let shape = unsafe keys.shape
     let indices = unsafe keys.indices + range.lowerBound
@@ -78,22 +83,15 @@ extension AttentionLayer {
         return unsafe Weights(table: scratch.table, indices: indices)
       }
     }
-    let used = unsafe usedRows(indices, range.count, shape)
-    if used == shape.poolRows {
-      unsafe fill(nil, used, scratch.table)
+    let count = unsafe used ?? findUsedRows(indices, range.count, shape)
+    used = count
+    if count == shape.poolRows {
+      unsafe fill(nil, count, scratch.table)
     } else {
-      unsafe fill(scratch.usedRows, used, scratch.products)
-      unsafe ckv_spread_heads_f32(scratch.products, scratch.usedRows, used, scratch.table)
+      unsafe fill(scratch.usedRows, count, scratch.products)
+      unsafe ckv_spread_heads_f32(scratch.products, scratch.usedRows, count, scratch.table)
     }
     return unsafe Weights(table: scratch.table, indices: indices)
-  }
-
-  /// Lists the pool rows in use unless the query before had the same range.
-  private func usedRows(_ indices: UnsafePointer<UInt32>, _ count: Int, _ part: PartShape) -> Int {
-    if let known = unsafe scratch.usedRowCount(indices, count) { return known }
-    let used = unsafe findUsedRows(indices, count, part)
-    unsafe scratch.rememberUsedRows(indices, count, used: used)
-    return used
   }
 
   /// The sum of the values in `range` by the weights, each head's divided by the sum of its weights.

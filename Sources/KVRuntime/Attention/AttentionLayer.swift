@@ -81,7 +81,6 @@ struct AttentionLayer: ~Copyable {
   func withColumns<Failure: Error>(
     _ entries: LayerEntries, count: Int, _ body: (SideColumns, SideColumns) throws(Failure) -> Void
   ) throws(Failure) {
-    scratch.forgetUsedRows()
     try unsafe withSide(
       shape.key, tensors.key, keyBasis, entries.keyIndices, entries.keyUser, count
     ) { (keys) throws(Failure) in

@@ -37,8 +37,6 @@ final class AttentionScratch: @unchecked Sendable {
   /// One per head of a group: the sum of its weights, and what its output is multiplied with.
   private(set) var totals: UnsafeMutablePointer<Double>
   private(set) var scales: UnsafeMutablePointer<Float>
-  /// What `usedRows` lists, and how many they are.
-  private var listed: (indices: UnsafePointer<UInt32>, count: Int, used: Int)?
   private var memory: UnsafeMutableRawBufferPointer
 
   private init() {
@@ -110,21 +108,5 @@ final class AttentionScratch: @unchecked Sendable {
     unsafe coefficients = (start + places.coefficients).assumingMemoryBound(to: Float.self)
     unsafe totals = (start + places.totals).assumingMemoryBound(to: Double.self)
     unsafe scales = (start + places.scales).assumingMemoryBound(to: Float.self)
-    forgetUsedRows()
   }
-
-  // MARK: Rows in use
-
-  /// How many rows `usedRows` lists for these indices, if it does: queries with one range share the list.
-  func usedRowCount(_ indices: UnsafePointer<UInt32>, _ count: Int) -> Int? {
-    guard let listed = unsafe listed, unsafe listed.indices == indices, unsafe listed.count == count else { return nil }
-    return unsafe listed.used
-  }
-
-  func rememberUsedRows(_ indices: UnsafePointer<UInt32>, _ count: Int, used: Int) {
-    unsafe listed = (indices, count, used)
-  }
-
-  /// The indices may have changed, or the list has.
-  func forgetUsedRows() { unsafe listed = nil }
 }
