@@ -60,6 +60,26 @@ public struct Entries: Hashable, Sendable {
       timestamps: keepsTimestamps ? Array(repeating: 0, count: count) : nil)
   }
 
+  /// Gives the columns room for `count` positions, in the memory that they have if it suffices. What they then hold is
+  /// whatever was there: every position is to be written. Optional columns are dropped.
+  package mutating func resize(for shape: ModelShape, layers wanted: Range<Int>?, count: Int) {
+    func resize<Number: Numeric>(_ column: inout [Number], to count: Int) {
+      if column.count > count { column.removeLast(column.count - count) }
+      if column.count < count { column.append(contentsOf: repeatElement(0, count: count - column.count)) }
+    }
+    self.count = count
+    items = nil
+    timestamps = nil
+    while layers.count < shape.layers.count { layers.append(LayerEntries()) }
+    for (number, layer) in shape.layers.enumerated() {
+      let count = wanted?.contains(number) ?? true ? count : 0
+      resize(&layers[number].keyIndices, to: count)
+      resize(&layers[number].valueIndices, to: layer.storesValueIndices ? count : 0)
+      resize(&layers[number].keyUser, to: layer.key.userWidth * count)
+      resize(&layers[number].valueUser, to: (layer.value?.userWidth ?? 0) * count)
+    }
+  }
+
   /// Copies positions `rows` of `other`, an `Entries` of the same model, to the positions from `place` on.
   package mutating func replace(from place: Int, with other: Entries, _ rows: Range<Int>) {
     let (count, otherCount) = (count, other.count)

@@ -109,7 +109,9 @@ struct AttentionTarget {
       window: window, scale: scale)
     let output = try function(request.selectQueries, searched.map { found.entries.layers[$0] }).attend(
       queries, found.entries.layers[number], count: found.positions.count, shape: shape, tensors: tensors)
-    return AttendResponse(output: output, length: found.length, error: nil)
+    let length = found.length
+    snapshot.recycle(found)
+    return AttendResponse(output: output, length: length, error: nil)
   }
 
   /// Attention of one query per staged position.

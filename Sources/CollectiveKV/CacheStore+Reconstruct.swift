@@ -51,7 +51,9 @@ extension CacheStore {
       unsafe Reconstruction.write(
         found.entries.layers[layer], count: count, range: 0..<count, shape: shape, tensors: tensors, keys: keyMemory,
         values: valueMemory)
-      return found.positions
+      let positions = found.positions
+      snapshot.recycle(found)
+      return positions
     }
   }
 

@@ -53,7 +53,11 @@ extension RowStore {
         }
       }
       if batch.erased.isEmpty {
-        memory.withLock { $0.overlay.learn(batch.fresh, from: batch.firstSeq, nextSeq: meta.nextSeq) }
+        let tailRowCount = memory.withLock { memory in
+          memory.overlay.learn(batch.fresh, from: batch.firstSeq, nextSeq: meta.nextSeq)
+          return memory.overlay.count
+        }
+        noteTail(tailRowCount)
       }
       writer.meta = meta
       return batch.outcomes

@@ -37,8 +37,7 @@ package final class RowStore: Sendable {
   package static let lengthLimit = Int(Int32.max) - 1
   /// Positions that one row may hold.
   static let rowCountLimit = 1 << 16
-  /// Bytes of pages that a reading connection keeps, and the writing one.
-  static let readCacheByteCount = 4 << 20
+  /// Bytes of pages that the writing connection keeps.
   static let writeCacheByteCount = 5 << 20
   /// Reading connections that are kept when nobody needs them.
   private static let idleReaderLimit = 8
@@ -63,6 +62,8 @@ package final class RowStore: Sendable {
   }
   let memory: Mutex<Memory>
   private let idleReaders: Mutex<ReaderPool>
+  /// Rows that the overlay lists, as it was last told.
+  private let tailRowCount = Atomic(0)
   let writerQueue = WriterQueue()
   /// Touched only by the thread that leads `writerQueue`.
   nonisolated(unsafe) private var writer: Writer?
@@ -100,28 +101,48 @@ package final class RowStore: Sendable {
   /// Idle reading connections; each is used by one thread at a time.
   private struct ReaderPool: @unchecked Sendable {
     var sessions: [ReadSession]
+    /// Connections that threads are using now.
+    var lentCount = 0
     var isClosed = false
+
+    /// Bytes of pages that each connection may keep. Together they have what the index of a long tail would need while
+    /// the tail is short, and a little when it is long: the two are not in memory at once.
+    func cacheByteCount(tailRowCount: Int) -> Int {
+      guard tailRowCount <= Self.shortTailRowCount else { return Self.leastCacheByteCount }
+      return max(Self.leastCacheByteCount, Self.cacheByteCount / max(1, sessions.count + lentCount))
+    }
+
+    static let shortTailRowCount = 100_000
+    static let cacheByteCount = 24 << 20
+    static let leastCacheByteCount = 4 << 20
   }
 
   private static func openReader(path: String, access: Access) throws(StoreError) -> ReadSession {
     let mode: ConnectionMode = access == .immutable ? .immutable : access == .readOnly ? .readOnly : .readWrite
-    return try ReadSession(path: path, mode: mode, cacheByteCount: readCacheByteCount)
+    return try ReadSession(path: path, mode: mode, cacheByteCount: ReaderPool.leastCacheByteCount)
   }
 
   /// Lends a reading connection.
   func withReader<Result: ~Copyable>(_ body: (ReadSession) throws(StoreError) -> Result) throws(StoreError) -> Result {
-    let (idle, isClosed) = idleReaders.withLock { pool in
-      (UncheckedTransfer(pool.sessions.popLast()), pool.isClosed)
+    let tailRowCount = tailRowCount.load(ordering: .relaxed)
+    let (idle, isClosed, cacheByteCount) = idleReaders.withLock { pool in
+      pool.lentCount += 1
+      let idle = pool.sessions.popLast()
+      return (UncheckedTransfer(idle), pool.isClosed, pool.cacheByteCount(tailRowCount: tailRowCount))
+    }
+    var returned = UncheckedTransfer<ReadSession?>(nil)
+    defer {
+      idleReaders.withLock { pool in
+        pool.lentCount -= 1
+        guard let session = returned.value, !pool.isClosed, pool.sessions.count < Self.idleReaderLimit else { return }
+        pool.sessions.append(session)
+      }
     }
     guard !isClosed else { throw .closed }
     let session: ReadSession
     if let lent = idle.value { session = lent } else { session = try Self.openReader(path: path, access: access) }
-    let returned = UncheckedTransfer(session)
-    defer {
-      idleReaders.withLock { pool in
-        if !pool.isClosed, pool.sessions.count < Self.idleReaderLimit { pool.sessions.append(returned.value) }
-      }
-    }
+    returned = UncheckedTransfer(session)
+    try session.setCache(byteCount: cacheByteCount)
     return try body(session)
   }
 
@@ -201,8 +222,15 @@ package final class RowStore: Sendable {
         }
         isCacheRight = true
       }
+      noteTail(memory.overlay.count)
       return true
     }
+  }
+
+  /// Takes note of how many rows the overlay lists. When there are many, idle readers' caches make room for them.
+  func noteTail(_ count: Int) {
+    let before = tailRowCount.exchange(count, ordering: .relaxed)
+    if before <= ReaderPool.shortTailRowCount, count > ReaderPool.shortTailRowCount { dropIdleReaders() }
   }
 
   /// The generation with this id; read anew from the database if it is not known yet.

@@ -6,9 +6,14 @@ internal import CacheTypes
 /// A connection that can read: meta, blocks, tail.
 final class ReadSession {
   let connection: Connection
+  /// Bytes of pages that the connection keeps.
+  private(set) var cacheByteCount: Int
   private let meta: Statement
   /// Scratch for the rows of one user.
   var found = FoundRows()
+  /// Columns that a reader has done with: their memory serves the next one. Fresh memory of a long history costs more
+  /// in page faults than decoding into it.
+  var spare = Entries(count: 0, layers: [])
   /// A user's blocks, the newest first: place, count, generation, checksum, payload.
   let blocksFromNewest: Statement
   private let nextBlock: Statement
@@ -20,6 +25,7 @@ final class ReadSession {
 
   init(path: String, mode: ConnectionMode, cacheByteCount: Int) throws(StoreError) {
     connection = try Connection(path: path, mode: mode)
+    self.cacheByteCount = cacheByteCount
     try connection.execute("PRAGMA cache_size = \(-cacheByteCount / 1_024)")
     // The first read of a connection is where the format is checked, before any statement is compiled against it.
     try Schema.verify(connection)
@@ -37,6 +43,13 @@ final class ReadSession {
       "SELECT user, position, count, generation, checksum, payload FROM tail WHERE seq = ?1")
     tailIndex = try connection.prepare(
       "SELECT seq, user, position, count, generation FROM tail WHERE seq >= ?1 AND seq < ?2 ORDER BY seq")
+  }
+
+  /// Changes how many bytes of pages the connection keeps; what is too much is let go of at once.
+  func setCache(byteCount: Int) throws(StoreError) {
+    guard byteCount != cacheByteCount else { return }
+    try connection.execute("PRAGMA cache_size = \(-byteCount / 1_024)")
+    cacheByteCount = byteCount
   }
 
   /// Starts a read transaction; the snapshot is that of the returned counters. SQLite keeps a connection's snapshot for

@@ -114,13 +114,29 @@ package struct Snapshot: ~Copyable {
       try session.found.collect(positions, tail, session)
       try session.found.check(modelID: store.modelID, store, session)
       let columns = keepsColumns ? known.layout.columns : []
-      var entries = Entries(
-        zeroed: store.model.shape, layers: layers, count: positions.count, keepsItems: columns.contains(.items),
-        keepsTimestamps: columns.contains(.timestamps))
+      var entries: Entries
+      if columns.isEmpty {
+        entries = Entries(count: 0, layers: [])
+        swap(&entries, &session.spare)
+        entries.resize(for: store.model.shape, layers: layers, count: positions.count)
+      } else {
+        entries = Entries(
+          zeroed: store.model.shape, layers: layers, count: positions.count, keepsItems: columns.contains(.items),
+          keepsTimestamps: columns.contains(.timestamps))
+      }
       try session.found.unpack(into: &entries, at: -positions.lowerBound, layers: layers, store, session)
       return UserRows(length: length, positions: positions, entries: entries)
     }
   }
+
+  /// Takes back what `read` returned, for the memory.
+  package func recycle(_ rows: consuming UserRows) {
+    guard rows.entries.count <= Self.recycledCount else { return }
+    session.spare = rows.entries
+  }
+
+  /// Longer columns are given back to the system.
+  private static let recycledCount = 1 << 14
 
   /// The first user after `user` that has rows.
   package mutating func user(after user: UserID?, tailUsers: borrowing TailUsers) throws(StoreError) -> UserID? {
