@@ -9,6 +9,7 @@
 
 #include "page_file.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "CPageVFS.h"
@@ -141,13 +142,17 @@ static int file_characteristics(sqlite3_file *face) {
 }
 
 static int file_shm_map(sqlite3_file *face, int region, int size, int extend, void volatile **address) {
-  return real_of(face)->pMethods->xShmMap(real_of(face), region, size, extend, address);
+  int code = real_of(face)->pMethods->xShmMap(real_of(face), region, size, extend, address);
+  // Anything but a plain success is an index that SQLite copies or does not have.
+  if (region == 0) ((struct page_file *)face)->log_index = code == SQLITE_OK ? *address : NULL;
+  return code;
 }
 static int file_shm_lock(sqlite3_file *face, int offset, int count, int flags) {
   return real_of(face)->pMethods->xShmLock(real_of(face), offset, count, flags);
 }
 static void file_shm_barrier(sqlite3_file *face) { real_of(face)->pMethods->xShmBarrier(real_of(face)); }
 static int file_shm_unmap(sqlite3_file *face, int delete_it) {
+  ((struct page_file *)face)->log_index = NULL;
   return real_of(face)->pMethods->xShmUnmap(real_of(face), delete_it);
 }
 
@@ -295,4 +300,28 @@ static void forget_header(struct page_file *file) {
   file->page_size = 0;
   file->page_count = 0;
   file->header_is_known = false;
+}
+
+bool ckv_page_vfs_log_header(void *face, uint64_t header[CKV_LOG_HEADER_WORDS]) {
+  struct page_file *file = face;
+  if (file == NULL || file->face.pMethods != &methods || file->log_index == NULL) return false;
+  // The writer fills the second copy, then the first: whoever sees the first one new sees a finished commit.
+  const volatile uint64_t *words = file->log_index;
+  for (int word = 0; word < CKV_LOG_HEADER_WORDS; word++) header[word] = words[word];
+  atomic_thread_fence(memory_order_acquire);
+  for (int word = 0; word < CKV_LOG_HEADER_WORDS; word++) {
+    if (words[CKV_LOG_HEADER_WORDS + word] != header[word]) return false;
+  }
+  const uint8_t *bytes = (const uint8_t *)header;
+  uint32_t version;
+  memcpy(&version, bytes, sizeof version);
+  const uint32_t known_version = 3007000;
+  const size_t is_initialised = 12;
+  return version == known_version && bytes[is_initialised] == 1;
+}
+
+uint32_t ckv_page_vfs_log_frames(const uint64_t header[CKV_LOG_HEADER_WORDS]) {
+  uint32_t frames;
+  memcpy(&frames, (const uint8_t *)header + 16, sizeof frames);
+  return frames;
 }

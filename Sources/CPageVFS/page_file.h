@@ -22,6 +22,9 @@ struct page_file {
   bool has_pointer_maps;
   uint32_t page_count;
 
+  /// The first region of the log's index, shared with other processes; null while SQLite has not mapped it.
+  volatile void *log_index;
+
   /// VACUUM outside of WAL mode is at work, and has written pages of the new size in pieces of the old one.
   bool is_overwriting;
   bool has_raw_pages;

@@ -6,7 +6,7 @@ internal import CXXHash
 package enum Checksum {
   @inline(__always)
   package static func xxh3(_ bytes: UnsafeRawBufferPointer, seed: UInt64 = 0) -> UInt64 {
-    unsafe XXH3_64bits_withSeed(bytes.baseAddress, bytes.count, seed)
+    unsafe ckv_xxh3_64(bytes.baseAddress, bytes.count, seed)
   }
 
   package static func xxh3(_ bytes: [UInt8], seed: UInt64 = 0) -> UInt64 {
@@ -15,7 +15,7 @@ package enum Checksum {
 
   /// The 128-bit digest, as 16 bytes, most significant first: what `xxh128sum` prints.
   package static func xxh128(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
-    let hash = unsafe XXH3_128bits(bytes.baseAddress, bytes.count)
+    let hash = unsafe ckv_xxh3_128(bytes.baseAddress, bytes.count)
     var digest: [UInt8] = []
     for half in [hash.high64, hash.low64] {
       for shift in stride(from: 56, through: 0, by: -8) { digest.append(UInt8(truncatingIfNeeded: half >> shift)) }

@@ -16,6 +16,20 @@ enum ConnectionMode {
   case immutable
 }
 
+/// The header of the log's index: every commit of any process changes it before it returns.
+struct LogHeader: Equatable {
+  fileprivate var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
+
+  /// Pages in the write-ahead log.
+  var frames: Int {
+    unsafe withUnsafeBytes(of: words) { words in
+      Int(unsafe ckv_page_vfs_log_frames(words.baseAddress!.assumingMemoryBound(to: UInt64.self)))
+    }
+  }
+
+  static func == (left: LogHeader, right: LogHeader) -> Bool { left.words == right.words }
+}
+
 /// Owns one connection to `users.sqlite`.
 @safe struct Connection: ~Copyable {
   let path: String
@@ -37,6 +51,17 @@ enum ConnectionMode {
         unsafe Unmanaged<LogSize>.fromOpaque(context!).takeUnretainedValue().frames = Int(frames)
         return SQLITE_OK
       }, Unmanaged.passUnretained(logSize).toOpaque())
+  }
+
+  /// What tells the newest commit from others; `nil` if it cannot be told just now.
+  func logHeader() -> LogHeader? {
+    var file: UnsafeMutableRawPointer?
+    guard unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK else { return nil }
+    var header = LogHeader()
+    let isKnown = unsafe withUnsafeMutableBytes(of: &header.words) { words in
+      unsafe ckv_page_vfs_log_header(file, words.baseAddress!.assumingMemoryBound(to: UInt64.self))
+    }
+    return isKnown ? header : nil
   }
 
   /// Pages in the write-ahead log, as the newest commit of this connection left it.

@@ -57,7 +57,7 @@ extension RowStore {
           memory.overlay.learn(batch.fresh, from: batch.firstSeq, nextSeq: meta.nextSeq)
           return memory.overlay.count
         }
-        noteTail(tailRowCount)
+        readers.note(tailRowCount: tailRowCount)
       }
       writer.meta = meta
       return batch.outcomes

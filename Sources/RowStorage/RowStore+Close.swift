@@ -10,7 +10,7 @@ extension RowStore {
     do throws(StoreError) {
       try writerQueue.exclusively { () throws(StoreError) in
         defer {
-          closeReaders()
+          readers.close()
           dropWriter()
           memory.withLock { $0.poison = .closed }
         }
@@ -18,7 +18,7 @@ extension RowStore {
         let writer = try leadingWriter()
         _ = try foldAll(writer, downTo: Self.cleanCloseTailRowCount)
         _ = try finishErasing(writer)
-        dropIdleReaders()
+        readers.dropIdle()
         writer.session.connection.setBusyTimeout(milliseconds: 0)
         _ = try writer.session.connection.checkpoint(truncate: true)
       }

@@ -22,7 +22,7 @@ extension RowStore {
         meta.isErasePending = true
         return erased
       }
-      return (positions, try !finishErasing(writer))
+      return (positions, try !finishErasing(writer, milliseconds: Self.idleSnapshotMilliseconds))
     }
   }
 
@@ -41,14 +41,18 @@ extension RowStore {
     return length
   }
 
+  /// How long a delete waits for other processes' idle snapshots, which end by themselves.
+  private static let idleSnapshotMilliseconds: Int32 = 100
+
   /// Empties the log if erased bytes may be in it.
   ///
+  /// - Parameter milliseconds: how long to wait for other connections' snapshots to end.
   /// - Returns: whether it is done; false while another connection's snapshot holds the log.
-  func finishErasing(_ writer: Writer) throws(StoreError) -> Bool {
+  func finishErasing(_ writer: Writer, milliseconds: Int32 = 0) throws(StoreError) -> Bool {
     let before = try writer.session.reading.readMeta()
     guard before.isErasePending else { return true }
-    dropIdleReaders()
-    writer.session.connection.setBusyTimeout(milliseconds: 0)
+    readers.dropIdle()
+    writer.session.connection.setBusyTimeout(milliseconds: milliseconds)
     defer { writer.session.connection.setBusyTimeout(milliseconds: Connection.busyTimeoutMilliseconds) }
     guard try !writer.session.connection.checkpoint(truncate: true).isBusy else { return false }
     writer.session.framesInLog = 0

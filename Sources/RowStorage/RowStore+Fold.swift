@@ -74,6 +74,7 @@ extension RowStore {
 
   func checkpoint(_ writer: Writer) throws(StoreError) {
     if writer.meta?.isErasePending ?? false, try finishErasing(writer) { return }
+    readers.endIdleSnapshots()
     _ = try writer.session.connection.checkpoint(truncate: false)
     writer.session.framesInLog = 0
   }

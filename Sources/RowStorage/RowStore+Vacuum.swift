@@ -187,7 +187,7 @@ extension RowStore {
 
   /// Gives the free space back.
   private func rewrite(_ plan: VacuumPlan, _ writer: Writer) throws(StoreError) {
-    dropIdleReaders()
+    readers.dropIdle()
     if let wanted = plan.pageByteCount, wanted != pageByteCount {
       try writer.session.changePageSize(to: wanted)
       memory.withLock { $0.pageByteCount = wanted }

@@ -39,8 +39,6 @@ package final class RowStore: Sendable {
   static let rowCountLimit = 1 << 16
   /// Bytes of pages that the writing connection keeps.
   static let writeCacheByteCount = 5 << 20
-  /// Reading connections that are kept when nobody needs them.
-  private static let idleReaderLimit = 8
 
   package let path: String
   package let access: Access
@@ -61,9 +59,7 @@ package final class RowStore: Sendable {
     var poison: StoreError?
   }
   let memory: Mutex<Memory>
-  private let idleReaders: Mutex<ReaderPool>
-  /// Rows that the overlay lists, as it was last told.
-  private let tailRowCount = Atomic(0)
+  let readers: ReaderPool
   let writerQueue = WriterQueue()
   /// Touched only by the thread that leads `writerQueue`.
   nonisolated(unsafe) private var writer: Writer?
@@ -92,30 +88,11 @@ package final class RowStore: Sendable {
     columns = current.layout.columns
     model = try ModelRecord.read(reader.connection, id: modelID)
     memory = Mutex(Memory(generations: generations, pageByteCount: pageByteCount))
-    idleReaders = Mutex(ReaderPool(sessions: [reader]))
+    readers = ReaderPool(reader)
     _ = try refresh(to: meta, reader)
   }
 
   // MARK: Sessions
-
-  /// Idle reading connections; each is used by one thread at a time.
-  private struct ReaderPool: @unchecked Sendable {
-    var sessions: [ReadSession]
-    /// Connections that threads are using now.
-    var lentCount = 0
-    var isClosed = false
-
-    /// Bytes of pages that each connection may keep. Together they have what the index of a long tail would need while
-    /// the tail is short, and a little when it is long: the two are not in memory at once.
-    func cacheByteCount(tailRowCount: Int) -> Int {
-      guard tailRowCount <= Self.shortTailRowCount else { return Self.leastCacheByteCount }
-      return max(Self.leastCacheByteCount, Self.cacheByteCount / max(1, sessions.count + lentCount))
-    }
-
-    static let shortTailRowCount = 100_000
-    static let cacheByteCount = 24 << 20
-    static let leastCacheByteCount = 4 << 20
-  }
 
   private static func openReader(path: String, access: Access) throws(StoreError) -> ReadSession {
     let mode: ConnectionMode = access == .immutable ? .immutable : access == .readOnly ? .readOnly : .readWrite
@@ -123,39 +100,19 @@ package final class RowStore: Sendable {
   }
 
   /// Lends a reading connection.
-  func withReader<Result: ~Copyable>(_ body: (ReadSession) throws(StoreError) -> Result) throws(StoreError) -> Result {
-    let tailRowCount = tailRowCount.load(ordering: .relaxed)
-    let (idle, isClosed, cacheByteCount) = idleReaders.withLock { pool in
-      pool.lentCount += 1
-      let idle = pool.sessions.popLast()
-      return (UncheckedTransfer(idle), pool.isClosed, pool.cacheByteCount(tailRowCount: tailRowCount))
-    }
-    var returned = UncheckedTransfer<ReadSession?>(nil)
-    defer {
-      idleReaders.withLock { pool in
-        pool.lentCount -= 1
-        guard let session = returned.value, !pool.isClosed, pool.sessions.count < Self.idleReaderLimit else { return }
-        pool.sessions.append(session)
-      }
-    }
-    guard !isClosed else { throw .closed }
-    let session: ReadSession
-    if let lent = idle.value { session = lent } else { session = try Self.openReader(path: path, access: access) }
-    returned = UncheckedTransfer(session)
-    try session.setCache(byteCount: cacheByteCount)
-    return try body(session)
+  ///
+  /// - Parameter keepsSnapshot: whether `body` begins with `beginReading`, for which a snapshot may be standing.
+  func withReader<Result: ~Copyable>(
+    keepsSnapshot: Bool = false, _ body: (ReadSession) throws(StoreError) -> Result
+  ) throws(StoreError) -> Result {
+    let (idle, cacheByteCount) = try readers.take()
+    var session = idle
+    defer { readers.giveBack(session) }
+    if session == nil { session = try Self.openReader(path: path, access: access) }
+    if !keepsSnapshot { session!.endReading() }
+    try session!.setCache(byteCount: cacheByteCount)
+    return try body(session!)
   }
-
-  /// Lets go of the reading connections that nobody uses, for good.
-  func closeReaders() {
-    idleReaders.withLock { pool in
-      pool.isClosed = true
-      pool.sessions = []
-    }
-  }
-
-  /// Lets go of idle reading connections: what is held open keeps a database from being rewritten alone.
-  func dropIdleReaders() { idleReaders.withLock { $0.sessions = [] } }
 
   // MARK: Writing
 
@@ -222,15 +179,9 @@ package final class RowStore: Sendable {
         }
         isCacheRight = true
       }
-      noteTail(memory.overlay.count)
+      readers.note(tailRowCount: memory.overlay.count)
       return true
     }
-  }
-
-  /// Takes note of how many rows the overlay lists. When there are many, idle readers' caches make room for them.
-  func noteTail(_ count: Int) {
-    let before = tailRowCount.exchange(count, ordering: .relaxed)
-    if before <= ReaderPool.shortTailRowCount, count > ReaderPool.shortTailRowCount { dropIdleReaders() }
   }
 
   /// The generation with this id; read anew from the database if it is not known yet.
@@ -246,12 +197,6 @@ package final class RowStore: Sendable {
   func checkPoison() throws(StoreError) {
     if let poison = memory.withLock({ $0.poison }) { throw poison }
   }
-}
-
-/// Carries a value across an isolation check where a lock already sees to it that one thread has it.
-private struct UncheckedTransfer<Value>: @unchecked Sendable {
-  let value: Value
-  init(_ value: Value) { self.value = value }
 }
 
 extension ModelRecord {

@@ -41,7 +41,7 @@ package struct Snapshot: ~Copyable {
     self.meta = meta
   }
 
-  deinit { session.endReading() }
+  deinit { session.leaveReading() }
 
   /// Indexes the tail for this snapshot alone.
   fileprivate mutating func keepStill() throws(StoreError) {
@@ -195,7 +195,7 @@ extension RowStore {
     keepsStill: Bool = false, _ body: (inout Snapshot) throws(StoreError) -> Result
   ) throws(StoreError) -> Result {
     try checkPoison()
-    return try withReader { (session) throws(StoreError) in
+    return try withReader(keepsSnapshot: true) { (session) throws(StoreError) in
       let meta = try session.beginReading()
       var snapshot = Snapshot(store: self, session: session, meta: meta)
       if keepsStill { try snapshot.keepStill() } else { try snapshot.catchUp() }

@@ -50,6 +50,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/Connection.swift",
     "Sources/RowStorage/FoundRows.swift",
     "Sources/RowStorage/Quantiser.swift",
+    "Sources/RowStorage/ReaderPool.swift",
     "Sources/RowStorage/RowChecksum.swift",
     "Sources/RowStorage/RowCodec+Slice.swift",
     "Sources/RowStorage/RowCodec.swift",

@@ -29,6 +29,7 @@
 #ifndef CKVDB_CPAGEVFS_H
 #define CKVDB_CPAGEVFS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,18 @@ uint64_t ckv_page_checksum(const void *page, size_t size, uint32_t number);
 /// left as it is. Never reads or writes outside of `size` bytes, whatever they hold. A page of another kind can by
 /// chance or by design look like a b-tree page: the caller knows that this is one. O(cells + size / 64).
 void ckv_page_zero_gaps(void *page, size_t size, uint32_t number);
+
+/// Words of 8 bytes that the header of a write-ahead log's index has.
+#define CKV_LOG_HEADER_WORDS 6
+
+/// Copies the header of the write-ahead log's index, which is in memory that all connections of all processes share.
+/// Every commit changes it before it returns: while it stays the same, the newest commit is the same. `file` is what
+/// SQLITE_FCNTL_FILE_POINTER gives. Returns false, and then nothing is known, if the file is not one of this layer, has
+/// no index here, or the header is being written or not of the kind that this code knows.
+bool ckv_page_vfs_log_header(void *file, uint64_t header[CKV_LOG_HEADER_WORDS]);
+
+/// The pages in the log, as a header states them.
+uint32_t ckv_page_vfs_log_frames(const uint64_t header[CKV_LOG_HEADER_WORDS]);
 
 #ifdef __cplusplus
 }
