@@ -64,7 +64,7 @@ oracle: build ## compare the command with a reference: REFERENCE=SCRIPT SEEDS=20
 	@$(PYTHON) tools/oracle/compare.py .build/release/ckvdb \
 	  $(if $(REFERENCE),--reference '$(REFERENCE)' --seeds $(or $(SEEDS),20),--cases Tests/CollectiveKVTests/Cases)
 
-auc: build ## score a real stream, the area under the ROC curve: EVENTS=FILE MODEL=FILE; REFERENCE=SCRIPT compares; USERS=500
+auc: build ## score a real stream with its model: EVENTS=FILE MODEL=FILE; REFERENCE=SCRIPT compares; USERS=500
 	@$(PYTHON) tools/oracle/auc.py .build/release/ckvdb --events '$(EVENTS)' --model '$(MODEL)' \
 	  $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(USERS),--users $(USERS))
 

@@ -200,7 +200,7 @@ def main():
     a = p.parse_args()
     try:
         return 0 if report(a) else 1
-    except Difference as problem:
+    except (Difference, OSError) as problem:
         print(f"auc.py: {problem}", file=sys.stderr)
         return 1
 
