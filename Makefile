@@ -65,6 +65,7 @@ oracle: build ## compare the command with a reference: REFERENCE=SCRIPT SEEDS=20
 	  $(if $(REFERENCE),--reference '$(REFERENCE)' --seeds $(or $(SEEDS),20),--cases Tests/CollectiveKVTests/Cases)
 
 auc: build ## score a real stream with its model: EVENTS=FILE MODEL=FILE; REFERENCE=SCRIPT compares; USERS=500
+	@test -n '$(EVENTS)' -a -n '$(MODEL)' || { echo 'make auc needs EVENTS=FILE and MODEL=FILE' >&2; exit 64; }
 	@$(PYTHON) tools/oracle/auc.py .build/release/ckvdb --events '$(EVENTS)' --model '$(MODEL)' \
 	  $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(USERS),--users $(USERS))
 
