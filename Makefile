@@ -18,7 +18,7 @@ C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Source
   $(shell pkg-config --cflags sqlite3 libxxhash zlib)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lint format clean prerequisites build strict oracle
+.PHONY: help run test check bench lint format clean prerequisites build strict oracle auc
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ strict: prerequisites ## build everything with warnings as errors
 oracle: build ## compare the command with a reference: REFERENCE=SCRIPT SEEDS=20; without one, with the kept cases
 	@$(PYTHON) tools/oracle/compare.py .build/release/ckvdb \
 	  $(if $(REFERENCE),--reference '$(REFERENCE)' --seeds $(or $(SEEDS),20),--cases Tests/CollectiveKVTests/Cases)
+
+auc: build ## score a real stream with its model: EVENTS=FILE MODEL=FILE; REFERENCE=SCRIPT compares; USERS=500
+	@test -n '$(EVENTS)' -a -n '$(MODEL)' || { echo 'make auc needs EVENTS=FILE and MODEL=FILE' >&2; exit 64; }
+	@$(PYTHON) tools/oracle/auc.py .build/release/ckvdb --events '$(EVENTS)' --model '$(MODEL)' \
+	  $(if $(REFERENCE),--reference '$(REFERENCE)') $(if $(USERS),--users $(USERS))
 
 prerequisites: ## install the missing system libraries
 	@tools/prerequisites

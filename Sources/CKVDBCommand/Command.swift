@@ -33,7 +33,8 @@ struct Command: ParsableCommand {
       operating system or SQLite refused; 75 busy, try again later.
       """,
     subcommands: [
-      Init.self, Append.self, Attend.self, Dump.self, Delete.self, Vacuum.self, Verify.self, Stat.self, Demo.self,
+      Init.self, Append.self, Attend.self, Dump.self, Delete.self, Vacuum.self, Verify.self, Stat.self, Bench.self,
+      Demo.self,
     ])
 
   @Flag(help: "Show the versions of ckvdb, of its format and of SQLite.")

@@ -5,7 +5,6 @@
 internal import ArgumentParser
 internal import CacheTypes
 internal import CollectiveKV
-internal import Glibc
 
 struct Demo: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -109,33 +108,24 @@ struct Demo: ParsableCommand {
 /// Where a demonstration lives: a directory that stays, or one that goes with this object.
 final class DemoFolder {
   let path: String
-  let isKept: Bool
+  private let temporary: TemporaryFolder?
+  var isKept: Bool { temporary == nil }
   var store: String { "\(path)/store.ckv" }
 
   init(_ directory: String?) throws {
-    if let directory {
-      (path, isKept) = (directory, true)
-      switch try FileSystem.kind(directory) {
-      case nil: try naming(directory) { try FileSystem.makeDirectory(directory) }
-      case .directory:
-        guard try !FileSystem.exists("\(directory)/store.ckv") else {
-          throw CommandFailure(.data, "\(directory)/store.ckv: already exists")
-        }
-      case .file, .link, .other: throw CommandFailure(.data, "\(directory): not a directory")
-      }
-    } else {
-      let parent = unsafe getenv("TMPDIR").map { unsafe String(cString: $0) } ?? "/tmp"
-      let number = UInt64.random(in: .min ... .max)
-      (path, isKept) = ("\(parent)/ckvdb-demo-\(String(number, radix: 16))", false)
-      try naming(path) { try FileSystem.makeDirectory(path) }
+    guard let directory else {
+      let folder = try TemporaryFolder("demo")
+      (path, temporary) = (folder.path, folder)
+      return
     }
-  }
-
-  deinit { if !isKept { try? Self.removeTree(path) } }
-
-  private static func removeTree(_ path: String) throws(StoreError) {
-    guard try FileSystem.kind(path) == .directory else { return try FileSystem.remove(path) }
-    for name in try FileSystem.entries(of: path) { try removeTree("\(path)/\(name)") }
-    try FileSystem.removeDirectory(path)
+    (path, temporary) = (directory, nil)
+    switch try FileSystem.kind(directory) {
+    case nil: try naming(directory) { try FileSystem.makeDirectory(directory) }
+    case .directory:
+      guard try !FileSystem.exists("\(directory)/store.ckv") else {
+        throw CommandFailure(.data, "\(directory)/store.ckv: already exists")
+      }
+    case .file, .link, .other: throw CommandFailure(.data, "\(directory): not a directory")
+    }
   }
 }

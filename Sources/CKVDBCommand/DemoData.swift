@@ -2,9 +2,8 @@
 /// shop's: few users buy much and many buy little, few items sell often, purchases come in sessions around a user's
 /// favourite kinds of items.
 
-package import CacheTypes
+internal import CacheTypes
 internal import Glibc
-internal import PoolStorage
 
 /// A small model: one layer, two heads, K and V of 64 numbers.
 package enum DemoModel {
@@ -16,26 +15,12 @@ package enum DemoModel {
   private static let poolRows = 256
 
   /// Writes a model file; the same seed gives the same bytes.
-  package static func write(to path: String, seed: UInt64) throws(StoreError) {
+  package static func write(to path: String, seed: UInt64) throws {
     var random = SplitMix64(seed: seed)
-    var plan = [TensorPlan(name: "items.embedding", dtype: .f32, shape: [itemCount, embeddingWidth])]
-    var values = [items(&random)]
-    let scale = 1 / Double(embeddingWidth).squareRoot()
-    for part in ["key", "value"] {
-      let tensors: [(String, [Int], Double)] = [
-        ("projection.weight", [userWidth, embeddingWidth], scale), ("projection.bias", [userWidth], 0.1),
-        ("router.weight", [poolRows, embeddingWidth], scale), ("router.bias", [poolRows], 0.1),
-        ("pool", [poolRows, poolWidth], 1),
-      ]
-      for (name, shape, scale) in tensors {
-        plan.append(TensorPlan(name: "layers.0.\(part).\(name)", dtype: .f32, shape: shape))
-        values.append(random.normals(shape.reduce(1, *), scale: scale))
-      }
-    }
-    let metadata = ["ckvdb.format": "1", "ckvdb.heads": "2", "ckvdb.input": "item"]
-    var writer = try SafetensorsWriter(path: path, tensors: plan, metadata: metadata)
-    for numbers in values { try writer.append(numbers) }
-    try writer.finish()
+    let items = items(&random)
+    let model = RandomModel(
+      embeddingWidth: embeddingWidth, userWidth: userWidth, poolWidth: poolWidth, poolRows: poolRows, heads: 2)
+    try model.write(to: path, items: items, &random)
   }
 
   /// Items of one kind lie near one another.

@@ -68,14 +68,14 @@ struct DemoRun {
   }
 
   private func appendLive(_ store: CacheStore, _ events: ArraySlice<Event>) throws {
-    var latencies: [Double] = []
+    var latencies = Latencies()
     var progress = ProgressLine("events")
     var batch = EventBatch()
     let seconds = try timed {
       var first = events.startIndex
       while first < events.endIndex {
         let end = min(first + Self.commitEventCount, events.endIndex)
-        latencies.append(
+        latencies.add(
           try timed {
             batch.removeAll()
             for event in events[first..<end] { batch.add(event) }
@@ -91,7 +91,7 @@ struct DemoRun {
       "append",
       "\(NumberText.count(events.count, "event")) live, \(NumberText.count(latencies.count, "commit")) of up to "
         + "\(Self.commitEventCount), each on disk: \(Self.rate(events.count, seconds))")
-    step("", Self.percentiles(latencies, "a commit"))
+    step("", latencies.text("a commit"))
   }
 
   private func reconstruct(_ store: CacheStore, _ user: UserID) throws {
@@ -107,19 +107,19 @@ struct DemoRun {
   private func attend(_ store: CacheStore, _ users: [(user: UserID, count: Int)]) throws {
     guard let layer = store.model.shape.layers.firstIndex(where: { $0.value != nil }) else { return }
     var random = SplitMix64(seed: seed ^ 0xA77E)
-    var latencies: [Double] = []
+    var latencies = Latencies()
     var seen = 0
     for _ in 0..<Self.attendCount {
       let (user, count) = users[random.index(users.count)]
       let query = random.normals(store.model.shape.layers[layer].key.width)
-      latencies.append(try timed { _ = try store.attend(query, user: user, layer: layer) })
+      latencies.add(try timed { _ = try store.attend(query, user: user, layer: layer) })
       seen += count
     }
     step(
       "attend",
       "\(NumberText.grouped(Self.attendCount)) queries over random users, "
         + "\(NumberText.count(seen / Self.attendCount, "position")) on average")
-    step("", Self.percentiles(latencies, "a query"))
+    step("", latencies.text("a query"))
   }
 
   private func dump(_ store: CacheStore, _ user: UserID) throws {
@@ -170,24 +170,8 @@ struct DemoRun {
 
   private func step(_ name: String, _ text: String) { print(ModelText.pad(name, 10) + text) }
 
-  private func timed(_ body: () throws -> Void) rethrows -> Double {
-    let start = ContinuousClock.now
-    try body()
-    return NumberText.seconds(ContinuousClock.now - start)
-  }
-
   private static func rate(_ count: Int, _ seconds: Double) -> String {
     "\(NumberText.time(seconds)), \(NumberText.fixed(Double(count) / max(seconds, 1e-9), 0)) events/s"
-  }
-
-  private static func percentiles(_ latencies: [Double], _ what: String) -> String {
-    let sorted = latencies.sorted()
-    guard let last = sorted.last else { return "no \(what)" }
-    let at = { (share: Double) in
-      sorted.indices.contains(Int(Double(sorted.count) * share))
-        ? sorted[Int(Double(sorted.count) * share)] : last
-    }
-    return "\(what): p50 \(NumberText.time(at(0.5))), p99 \(NumberText.time(at(0.99)))"
   }
 
   private static func text(_ layer: LayerShape) -> String {

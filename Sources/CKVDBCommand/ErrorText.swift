@@ -72,6 +72,7 @@ package enum ErrorText {
       complain(failure.message)
       Glibc.exit(failure.status.rawValue)
     case is BrokenPipe: Glibc.exit(0)
+    case let interrupted as Interrupted: Interruption.end(interrupted)
     default:
       let code = Command.exitCode(for: error)
       guard code == .validationFailure else { Command.exit(withError: error) }

@@ -75,6 +75,11 @@ package struct OpenFile: ~Copyable, Sendable {
     guard FileSystem.retrying({ fsync(descriptor) }) == 0 else { throw FileSystem.failure("fsync", path) }
   }
 
+  /// Forces the file's content to the disk, and of the rest only what reading it needs. As `sync` after a failure.
+  package func syncData() throws(StoreError) {
+    guard FileSystem.retrying({ fdatasync(descriptor) }) == 0 else { throw FileSystem.failure("fdatasync", path) }
+  }
+
   /// Maps the whole file for reading. The mapping outlives the descriptor and is undone once, by the result's release.
   package func map() throws(StoreError) -> TensorMemory {
     let count = try byteCount()

@@ -80,6 +80,11 @@ final class Folder {
     process.standardInput = FileHandle(forReadingAtPath: streams[0])
     process.standardOutput = FileHandle(forWritingAtPath: streams[1])
     process.standardError = FileHandle(forWritingAtPath: streams[2])
+    // The threads that tests run on block signals, and what they start would too.
+    var (none, before) = (sigset_t(), sigset_t())
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
     try process.run()
     process.waitUntilExit()
     let text = try streams.map { String(decoding: try Data(contentsOf: URL(fileURLWithPath: $0)), as: UTF8.self) }

@@ -1,7 +1,7 @@
 import Testing
 
 struct HelpTests {
-  @Test(arguments: ["init", "append", "attend", "dump", "delete", "vacuum", "verify", "stat", "demo"])
+  @Test(arguments: ["init", "append", "attend", "dump", "delete", "vacuum", "verify", "stat", "bench", "demo"])
   func `a command's help is as kept`(name: String) throws {
     let run = try Folder().ckvdb(name, "--help")
     #expect(run.output == (try Snapshot.text("help-\(name)")))
