@@ -64,6 +64,10 @@ public struct Entries: Hashable, Sendable {
   /// whatever was there: every position is to be written. Optional columns are dropped.
   package mutating func resize(for shape: ModelShape, layers wanted: Range<Int>?, count: Int) {
     func resize<Number: Numeric>(_ column: inout [Number], to count: Int) {
+      guard column.capacity >= count else {
+        column = Array(repeating: 0, count: count)
+        return
+      }
       if column.count > count { column.removeLast(column.count - count) }
       if column.count < count { column.append(contentsOf: repeatElement(0, count: count - column.count)) }
     }
