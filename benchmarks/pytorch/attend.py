@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Times PyTorch's attention over a user's history on one thread of this machine.
 
-Two ways to the same output: scaled_dot_product_attention on full keys and values that lie in memory ("full"), and on keys
-and values put together from a pool and a user part ("gather": index_select, cat, scaled_dot_product_attention). Every
-call takes a random user out of a set whose full keys and values have --set-bytes, so that they come from memory and not
-from a cache; --hot takes one user over and over. Medians, as JSON on the standard output, or with --lines as lines of a
+Two ways to the same output: scaled_dot_product_attention on full keys and values that lie in memory ("full"), and on
+keys and values put together from a pool and a user part ("gather": index_select, cat, scaled_dot_product_attention).
+Every call takes a random user out of a set whose full keys and values have --set-bytes, so that they come from memory
+and not from a cache; --hot takes one user over and over. Medians, as JSON on the standard output, or with --lines as lines of a
 name and seconds: full.TYPE.HEADS.LENGTH.QUERIES and gather.TYPE.POOL.HEADS.LENGTH.QUERIES.
 
 Needs PyTorch (pip install torch).

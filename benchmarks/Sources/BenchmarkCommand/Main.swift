@@ -6,7 +6,7 @@ import Glibc
 enum Main {
   static let usage = """
     usage: ckvdb-benchmark BENCHMARK [--smoke | --full] [--data DIR] [--results DIR] [--memory DIR | --no-memory]
-                           [--peer-cache-mib N] [--python PATH] [--seed N]
+                           [--peer-cache-mib N] [--python PATH | --no-python] [--seed N]
 
       size            bytes on disk against the full f16 cache and against the payload
       read            500 positions of a user, beside SQLite, RocksDB and LMDB
@@ -22,7 +22,7 @@ enum Main {
 
       --smoke         seconds instead of minutes; figures without meaning
       --full          also 10^8 positions
-      --python        a Python that can import PyTorch (default: python3, if it can)
+      --python        a Python that can import PyTorch (default: python3, if it can; none with --smoke)
       --data          where stores are made and removed again (default: the working directory)
 
     """

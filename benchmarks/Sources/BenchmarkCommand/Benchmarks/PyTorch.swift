@@ -17,7 +17,7 @@ enum PyTorch {
   /// The Python that is named, or `python3` if it has PyTorch; `nil`: none. The smoke size uses none unless it is named.
   static func find(_ options: Options) throws -> String? {
     if let path = options.pythonPath { return path }
-    guard options.size != .smoke else { return nil }
+    guard options.size != .smoke, options.usesPython else { return nil }
     return (try? ChildProcess.answers(of: ["python3", "-c", "import torch"])) == nil ? nil : "python3"
   }
 
@@ -29,12 +29,13 @@ enum PyTorch {
     let answers = try ChildProcess.answers(
       of: [
         python, script, "--lines", "--lengths", "\(what.length)", "--set-bytes", "\(setByteCount)", "--queries",
-        counts.map(String.init).joined(separator: ","), "--seconds", what.options.size == .smoke ? "0.01" : "0.25",
+        counts.map(String.init).joined(separator: ","), "--seconds", what.options.size == .smoke ? "0.01" : "0.15",
       ])
     report.parameter("pytorch", .string(answers["version"] ?? "unknown"))
     for poolRows in poolRows {
       for heads in AttendPeersBenchmark.Stores.heads {
-        let engine = try poolRows == 1_024
+        let engine =
+          try poolRows == 1_024
           ? stores.ours[heads]!
           : AttendPeersBenchmark.Stores.engine(directory, what, heads: heads, poolRows: poolRows)
         for count in counts {
@@ -78,7 +79,7 @@ enum PyTorch {
     let queries = AttendPeersBenchmark.queries(count, seed: what.options.seed).flatMap { $0 }
     var random = SplitMix(seed: what.options.seed)
     var samples = Samples()
-    let end = Clock.now() + what.options.sized(0.01, 0.25)
+    let end = Clock.now() + what.options.sized(0.01, 0.15)
     for round in 0..<2_000 where round < 4 || Clock.now() < end {
       let user = what.population.ids[random.below(what.population.count)]
       let seconds = try Clock.seconds {

@@ -33,7 +33,7 @@ enum RecomputeBenchmark {
     report.note("\(foldedName): only where K and V are linear in the embedding; 128 bytes a position are kept")
   }
 
-  private static func lengths(_ options: Options) -> [Int] { options.sized([100, 1_000], [100, 1_000, 10_000]) }
+  private static func lengths(_ options: Options) -> [Int] { options.sized([100, 1_000], [100, 1_000, 10_000, 100_000]) }
 
   static func runChild(_ options: Options) throws {
     openblas_set_num_threads(1)
@@ -55,7 +55,7 @@ enum RecomputeBenchmark {
         try work.check(embeddings, query)
         for isCold in [true, false] {
           var samples = [Samples(), Samples()]
-          for round in 0...options.sized(3, 200_000 / length) {
+          for round in 0...options.sized(3, max(5, 200_000 / length)) {
             let user = isCold ? random.below(users) : 0
             let other = isCold ? random.below(users) : 0
             let again = Clock.seconds { work.computeAgain(embeddings + user * userByteCount, query) }

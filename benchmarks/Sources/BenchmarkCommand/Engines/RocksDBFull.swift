@@ -15,7 +15,12 @@ final class RocksDBFull: FullCache {
   init(path: String, byteCount: Int) throws {
     rocksdb_options_set_create_if_missing(options, 1)
     rocksdb_options_set_compression(options, Int32(rocksdb_no_compression))
-    let cache = rocksdb_cache_create_lru(byteCount * 2 + (64 << 20))
+    // One shard: with the default, a shard may be too small for a single long history.
+    let cacheOptions = rocksdb_lru_cache_options_create()
+    rocksdb_lru_cache_options_set_capacity(cacheOptions, byteCount * 2 + (64 << 20))
+    rocksdb_lru_cache_options_set_num_shard_bits(cacheOptions, 0)
+    let cache = rocksdb_cache_create_lru_opts(cacheOptions)
+    rocksdb_lru_cache_options_destroy(cacheOptions)
     let table = rocksdb_block_based_options_create()
     rocksdb_block_based_options_set_block_cache(table, cache)
     rocksdb_options_set_block_based_table_factory(options, table)
