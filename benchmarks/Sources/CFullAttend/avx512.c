@@ -1,5 +1,6 @@
 /* The kernels for AVX-512: f16 widened in registers, sixteen lanes. Scores are made four rows at a time; sums of values
- * stay in sixteen registers over all rows. Widening is what bounds both when the rows are in cache: one vector a cycle. */
+ * stay in sixteen registers over all rows. Widening is what bounds both when the rows are in cache: one vector a cycle.
+ * */
 
 #if defined(__x86_64__)
 

@@ -6,7 +6,8 @@ import CollectiveKV
 extension AttendPeersBenchmark {
   final class Stores {
     static let heads = [1, 4]
-    /// 1e-5 of the pool's largest value: an output is a mean of values, whose rounding does not shrink as the mean does.
+    /// 1e-5 of the pool's largest value: an output is a mean of values, whose rounding does not shrink as the mean
+    /// does.
     private static let tolerance: Float = 1e-5 * 0.125
     private(set) var ours: [Int: CKVDBEngine] = [:]
     let lmdb: LMDBFull

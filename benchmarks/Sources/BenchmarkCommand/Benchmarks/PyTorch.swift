@@ -1,7 +1,7 @@
-/// PyTorch on one thread, beside ckvdb on the same shapes: scaled_dot_product_attention on full keys and values in memory,
-/// and on keys and values gathered from pool and user part. A child process times it, right before ckvdb's own rounds;
-/// both take random users out of a set of the same size. PyTorch's f16 and f32 are both held to the bounds: f16 is what
-/// ckvdb stores, f32 is what PyTorch computes faster.
+/// PyTorch on one thread, beside ckvdb on the same shapes: scaled_dot_product_attention on full keys and values in
+/// memory, and on keys and values gathered from pool and user part. A child process times it, right before ckvdb's own
+/// rounds; both take random users out of a set of the same size. PyTorch's f16 and f32 are both held to the bounds: f16
+/// is what ckvdb stores, f32 is what PyTorch computes faster.
 
 import CollectiveKV
 
@@ -14,7 +14,8 @@ enum PyTorch {
 
   private static func queryCounts(_ options: Options) -> [Int] { options.sized([1, 16], [1, 16, 128, 1_000]) }
 
-  /// The Python that is named, or `python3` if it has PyTorch; `nil`: none. The smoke size uses none unless it is named.
+  /// The Python that is named, or `python3` if it has PyTorch; `nil`: none. The smoke size uses none unless it is
+  /// named.
   static func find(_ options: Options) throws -> String? {
     if let path = options.pythonPath { return path }
     guard options.size != .smoke, options.usesPython else { return nil }

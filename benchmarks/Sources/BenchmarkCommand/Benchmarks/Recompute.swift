@@ -1,7 +1,7 @@
 /// What keeps no keys and values but embeddings (d_e = 64, f16, in memory): computing keys and values again for every
 /// request, by OpenBLAS, and attending over them with the peers' kernel. Tile by tile, so that keys and values stay in
-/// cache. Beside it the shortcut for a plain linear projection, which takes the query to the embeddings instead. In a child
-/// process, because OpenBLAS chooses its kernels when it is loaded, from variables that must not be set.
+/// cache. Beside it the shortcut for a plain linear projection, which takes the query to the embeddings instead. In a
+/// child process, because OpenBLAS chooses its kernels when it is loaded, from variables that must not be set.
 
 import CFullAttend
 import COpenBLAS
@@ -33,7 +33,9 @@ enum RecomputeBenchmark {
     report.note("\(foldedName): only where K and V are linear in the embedding; 128 bytes a position are kept")
   }
 
-  private static func lengths(_ options: Options) -> [Int] { options.sized([100, 1_000], [100, 1_000, 10_000, 100_000]) }
+  private static func lengths(_ options: Options) -> [Int] {
+    options.sized([100, 1_000], [100, 1_000, 10_000, 100_000])
+  }
 
   static func runChild(_ options: Options) throws {
     openblas_set_num_threads(1)

@@ -1,6 +1,6 @@
-/// What is asked of a store that keeps full f16 keys and values: one value per user, all keys and then all values, row by
-/// row. The numbers are those that ckvdb reconstructs from the same entries, so that every engine's attention must come
-/// out the same.
+/// What is asked of a store that keeps full f16 keys and values: one value per user, all keys and then all values, row
+/// by row. The numbers are those that ckvdb reconstructs from the same entries, so that every engine's attention must
+/// come out the same.
 
 import CFullAttend
 import Glibc

@@ -1,5 +1,5 @@
-/// LMDB with a user's full keys and values as one value, attended where it lies in the map: nothing is copied. A value is
-/// preceded by 48 bytes, which puts its rows on cache lines: LMDB's own page header has 16.
+/// LMDB with a user's full keys and values as one value, attended where it lies in the map: nothing is copied. A value
+/// is preceded by 48 bytes, which puts its rows on cache lines: LMDB's own page header has 16.
 
 import CLMDB
 

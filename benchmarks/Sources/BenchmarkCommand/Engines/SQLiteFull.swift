@@ -1,5 +1,6 @@
 /// SQLite with a user's full keys and values as one blob, read into memory of its own: a blob lies in many pages, so
-/// that a copy is what SQLite can do at best. The largest pages, the file mapped, one blob handle moved from row to row.
+/// that a copy is what SQLite can do at best. The largest pages, the file mapped, one blob handle moved from row to
+/// row.
 
 import CSQLitePeer
 

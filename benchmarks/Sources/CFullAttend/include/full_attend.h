@@ -1,9 +1,10 @@
 /* Softmax attention over full keys and values: what a peer that keeps them would run. One query, one thread.
  *
  * Keys and values are row-major, `count x width`, in f16 or f32; any alignment. Heads split the width evenly. Each part
- * has a serial version, which is the meaning, one for AVX2 and one for AVX-512, chosen once by what the processor has; those
- * take a head width that is a multiple of their vectors, and everything else falls to the serial one. They agree with 64-bit
- * arithmetic within 1e-5 of the largest value. Nothing is read beyond the rows; scratch and output belong to the caller. */
+ * has a serial version, which is the meaning, one for AVX2 and one for AVX-512, chosen once by what the processor has;
+ * those take a head width that is a multiple of their vectors, and everything else falls to the serial one. They agree
+ * with 64-bit arithmetic within 1e-5 of the largest value. Nothing is read beyond the rows; scratch and output belong
+ * to the caller. */
 #ifndef CKVDB_BENCHMARK_FULL_ATTEND_H
 #define CKVDB_BENCHMARK_FULL_ATTEND_H
 
