@@ -13,8 +13,8 @@ BENCHMARKS ?=
 QUIET := $(shell test -t 2 || echo --quiet)
 CLANG := $(shell command -v clang || echo cc)
 SWIFT_FILES := $(wildcard Package.swift Sources Tests benchmarks/Package.swift benchmarks/Sources benchmarks/Tests)
-C_FILES := $(wildcard Sources/*/*.c)
-C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include)) \
+C_FILES := $(wildcard Sources/*/*.c benchmarks/Sources/*/*.c)
+C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include benchmarks/Sources/*/include)) \
   $(shell pkg-config --cflags sqlite3 libxxhash zlib)
 
 .DEFAULT_GOAL := help
@@ -38,10 +38,15 @@ check: ## lint, build with warnings as errors, test: what a change has to pass
 	@$(MAKE) --no-print-directory strict
 	@CKVDB_STRICT=1 $(MAKE) --no-print-directory test
 
-bench: ## run the benchmarks; SMOKE=1 for the small size; BENCHMARKS='ARGUMENTS'
+bench: ## run the benchmarks; SMOKE=1 for their tests and the small size; BENCHMARKS='ARGUMENTS'
 	@tools/prerequisites --bench
 	@echo "Building the benchmarks (release)"
+ifdef SMOKE
+	@$(SWIFT) test $(QUIET) --disable-xctest -c release --package-path benchmarks
+	@$(PYTHON) -m unittest discover -q benchmarks/plot
+else
 	@$(SWIFT) build $(QUIET) -c release --package-path benchmarks
+endif
 	@$(SWIFT) run --quiet --skip-build -c release --package-path benchmarks ckvdb-benchmark \
 	  $(if $(BENCHMARKS),$(BENCHMARKS),all) $(if $(SMOKE),--smoke)
 

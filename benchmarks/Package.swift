@@ -12,13 +12,16 @@ let package = Package(
     .systemLibrary(name: "CRocksDB", pkgConfig: "rocksdb", providers: [.apt(["librocksdb-dev"])]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CXXHashFloor", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+    .target(name: "CFullAttend"),
     .executableTarget(
       name: "BenchmarkCommand",
       dependencies: [
         .product(name: "CollectiveKV", package: "ckvdb"), "CSQLitePeer", "CLMDB", "CRocksDB", "COpenBLAS",
-        "CXXHashFloor",
+        "CXXHashFloor", "CFullAttend",
       ],
       // Strict memory safety is off, as in tests: nearly every line here calls a C interface of a peer.
       swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]),
+    .testTarget(
+      name: "FullAttendTests", dependencies: ["CFullAttend"], swiftSettings: [.swiftLanguageMode(.v6)]),
   ]
 )

@@ -10,9 +10,16 @@ enum ChildProcess {
     let count = readlink("/proc/self/exe", &path, path.count - 1)
     guard count > 0 else { throw Files.failure("readlink", "/proc/self/exe") }
     let executable = String(decoding: path[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return try answers(of: [executable] + words, environment: environment)
+  }
+
+  /// Runs a command, without the settings that OpenBLAS and OpenMP would take from the environment and on one thread;
+  /// returns the `name value` lines that it prints.
+  static func answers(of words: [String], environment: [String: String] = [:]) throws -> [String: String] {
     let settings = environment.map { "\($0.key)=\($0.value)" }
-    let prefix = ["env", "-u", "OPENBLAS_CORETYPE", "-u", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS=1"] + settings
-    let command = (prefix + [executable] + words).map(quoted).joined(separator: " ")
+    let threads = ["OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1"]
+    let prefix = ["env", "-u", "OPENBLAS_CORETYPE", "-u", "OPENBLAS_L2_SIZE"] + threads + settings
+    let command = (prefix + words).map(quoted).joined(separator: " ")
     var answers: [String: String] = [:]
     for line in try Files.output(of: command).split(separator: "\n") {
       let parts = line.split(separator: " ", maxSplits: 1)

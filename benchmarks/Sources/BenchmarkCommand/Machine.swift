@@ -11,7 +11,7 @@ enum Machine {
       ("cpu", .string(cpuName)),
       ("cores", .integer(Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))),
       ("lastLevelCacheBytes", .integer(lastLevelCacheByteCount)),
-      ("memoryBytes", .integer(Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE))))),
+      ("memoryBytes", .integer(memoryByteCount)),
       ("kernel", .string(field("/proc/sys/kernel/osrelease"))),
       ("fileSystem", .string(fileSystem(of: dataPath))),
     ])
@@ -47,6 +47,8 @@ enum Machine {
     var averages = [0.0]
     return getloadavg(&averages, 1) == 1 ? averages[0] : .nan
   }
+
+  static var memoryByteCount: Int { Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE))) }
 
   static let lastLevelCacheByteCount: Int = {
     let sizes = [Int32(_SC_LEVEL4_CACHE_SIZE), Int32(_SC_LEVEL3_CACHE_SIZE), Int32(_SC_LEVEL2_CACHE_SIZE)]

@@ -6,7 +6,7 @@ import Glibc
 enum Main {
   static let usage = """
     usage: ckvdb-benchmark BENCHMARK [--smoke | --full] [--data DIR] [--results DIR] [--memory DIR | --no-memory]
-                           [--peer-cache-mib N] [--seed N]
+                           [--peer-cache-mib N] [--python PATH | --no-python] [--seed N]
 
       size            bytes on disk against the full f16 cache and against the payload
       read            500 positions of a user, beside SQLite, RocksDB and LMDB
@@ -16,11 +16,13 @@ enum Main {
       encode          batches of embeddings, beside OpenBLAS
       open            time to open, memory while appending
       attend          softmax from the store, beside a copy of full keys and values
+      attend-peers    the same beside LMDB, RocksDB, SQLite, computing keys and values again, and PyTorch
       floors          what hashing, reading and syncing cost by themselves
       all             everything
 
       --smoke         seconds instead of minutes; figures without meaning
       --full          also 10^8 positions
+      --python        a Python that can import PyTorch (default: python3, if it can; none with --smoke)
       --data          where stores are made and removed again (default: the working directory)
 
     """
@@ -45,13 +47,14 @@ enum Main {
     ("append-single", { try AppendBenchmark.runSingle($0) }),
     ("append-whole", { try AppendBenchmark.runWhole($0) }),
     ("encode", { try EncodeBenchmark.run($0) }), ("open", { try OpenBenchmark.run($0) }),
-    ("attend", { try AttendBenchmark.run($0) }),
+    ("attend", { try AttendBenchmark.run($0) }), ("attend-peers", { try AttendPeersBenchmark.run($0) }),
   ]
 
   private static func run(_ name: String, _ options: Options) throws {
     switch name {
     case "all": for benchmark in benchmarks { try benchmark.run(options) }
     case EncodeBenchmark.childName: try EncodeBenchmark.runChild(options)
+    case RecomputeBenchmark.childName: try RecomputeBenchmark.runChild(options)
     case OpenBenchmark.childName: try OpenBenchmark.runChild(options)
     default:
       guard let benchmark = benchmarks.first(where: { $0.name == name }) else {

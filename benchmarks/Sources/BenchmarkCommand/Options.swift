@@ -20,6 +20,9 @@ struct Options {
   var memoryPath: String? = "/dev/shm"
   /// Page or block cache that the peers get where the data is meant to lie beyond it.
   var peerCacheByteCount = 16 << 20
+  /// A Python that can import PyTorch; `nil`: `python3`, if it can.
+  var pythonPath: String?
+  var usesPython = true
   var seed: UInt64 = 1
   /// What is left: the subcommand and its own arguments.
   var words: [String] = []
@@ -44,6 +47,8 @@ struct Options {
       case "--memory": memoryPath = try value()
       case "--no-memory": memoryPath = nil
       case "--peer-cache-mib": peerCacheByteCount = try number() << 20
+      case "--python": pythonPath = try value()
+      case "--no-python": usesPython = false
       case "--seed": seed = UInt64(try number())
       case _ where word.hasPrefix("-"): throw BenchmarkError("unknown option \(word)")
       default: words.append(word)

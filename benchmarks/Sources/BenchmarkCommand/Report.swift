@@ -61,6 +61,9 @@ final class Report {
     figures.append(Figure(name: name, value: value, unit: unit, must: must, aim: aim))
   }
 
+  /// A number that has been recorded.
+  func value(_ name: String) -> Double? { figures.first { $0.name == name }?.value }
+
   /// Says something that the numbers do not.
   func note(_ text: String) { notes.append(text) }
 

@@ -24,6 +24,14 @@ struct Entry: Equatable {
     numbers = (word & 0x8FFF_8FFF_8FFF_8FFF) | 0x3000_3000_3000_3000
   }
 
+  /// The same with indices modulo `poolRows`, a power of two.
+  @inline(__always) func within(poolRows: Int) -> Entry {
+    let mask = UInt32(truncatingIfNeeded: poolRows - 1)
+    var entry = self
+    entry.indices = (indices & mask) | (indices >> 10 & mask) << 10
+    return entry
+  }
+
   @inline(__always) init(_ bytes: UnsafeRawPointer) {
     let head = bytes.loadUnaligned(as: UInt16.self)
     indices = UInt32(head) | UInt32(bytes.load(fromByteOffset: 2, as: UInt8.self)) << 16

@@ -26,17 +26,20 @@ final class CKVDBEngine: Engine {
     return Entries(count: count, layers: [layer])
   }
 
-  func load(_ population: Population) throws {
-    try fill(population)
+  func load(_ population: Population) throws { try load(population, poolRows: 1_024) }
+
+  /// As `load`; indices are taken modulo `poolRows`, a power of two of at most 1,024.
+  func load(_ population: Population, poolRows: Int) throws {
+    try fill(population, poolRows: poolRows)
     try compact()
   }
 
   /// Stores whole histories and folds them, without a vacuum.
-  func fill(_ population: Population) throws {
+  func fill(_ population: Population, poolRows: Int = 1_024) throws {
     var batch: [AppendRequest] = []
     var positions = 0
     for (user, length) in zip(population.ids, population.lengths) {
-      let entries = Self.columns(length) { Entry(user: user, position: $0) }
+      let entries = Self.columns(length) { Entry(user: user, position: $0).within(poolRows: poolRows) }
       batch.append(AppendRequest(user: .integer(user), source: .entries(entries)))
       positions += length
       if positions >= 200_000 {

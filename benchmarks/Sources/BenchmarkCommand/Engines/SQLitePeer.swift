@@ -1,10 +1,10 @@
-/// What the two SQLite peers share: a connection in WAL mode with synchronous=FULL, and kept statements.
+/// What the SQLite peers share: a connection in WAL mode with synchronous=FULL, and kept statements.
 
 import CSQLitePeer
 
 class SQLitePeer {
   let path: String
-  private var handle: OpaquePointer?
+  private(set) var handle: OpaquePointer?
   private var statements: [OpaquePointer] = []
   let buffer = EntryBuffer()
 
@@ -76,7 +76,7 @@ class SQLitePeer {
     handle = nil
   }
 
-  private func check(_ code: Int32) throws {
+  func check(_ code: Int32) throws {
     guard code == SQLITE_OK else { throw failure(code) }
   }
 
