@@ -19,10 +19,7 @@ extension CacheStore {
   public func attend(
     _ requests: [AttendRequest], layer: Int = 0, _ attention: Attention = .softmax(), threads: Int = 1
   ) throws(StoreError) -> [AttendResponse] {
-    let target = try AttentionTarget(self, layer, attention)
-    return try answerEach(
-      requests.count, threads: threads, failed: { AttendResponse(output: [], length: 0, error: $1) },
-      { (place, snapshot) throws(StoreError) in try target.answer(requests[place], &snapshot) })
+    try attend(requests, try AttentionTarget(self, layer, attention), threads: threads)
   }
 
   /// Answers many requests into memory of the caller's: their outputs follow each other there, a row per query, in the
@@ -39,7 +36,22 @@ extension CacheStore {
     _ requests: [AttendRequest], layer: Int = 0, _ attention: Attention = .softmax(), into destination: RowDestination,
     threads: Int = 1
   ) throws(StoreError) -> [AttendStatus] {
-    let target = try AttentionTarget(self, layer, attention)
+    try unsafe attend(requests, try AttentionTarget(self, layer, attention), into: destination, threads: threads)
+  }
+
+  // MARK: Inside
+
+  func attend(
+    _ requests: [AttendRequest], _ target: AttentionTarget, threads: Int
+  ) throws(StoreError) -> [AttendResponse] {
+    try answerEach(
+      requests.count, threads: threads, failed: { AttendResponse(output: [], length: 0, error: $1) },
+      { (place, snapshot) throws(StoreError) in try target.answer(requests[place], &snapshot) })
+  }
+
+  func attend(
+    _ requests: [AttendRequest], _ target: AttentionTarget, into destination: RowDestination, threads: Int
+  ) throws(StoreError) -> [AttendStatus] {
     let width = target.shape.key.width
     var rows: [Range<Int>] = []
     rows.reserveCapacity(requests.count)
@@ -70,7 +82,7 @@ extension CacheStore {
   ///   - failed: makes the answer of a request that threw.
   ///   - answer: called once per number, on some thread.
   /// - Throws: `StoreError.invalidInput` for fewer threads than 1; what keeps the calling thread from reading.
-  func answerEach<Answer: Sendable>(
+  private func answerEach<Answer: Sendable>(
     _ count: Int, threads: Int, failed: @escaping @Sendable (Int, StoreError) -> Answer,
     _ answer: @escaping @Sendable (Int, inout Snapshot) throws(StoreError) -> Answer
   ) throws(StoreError) -> [Answer] {
