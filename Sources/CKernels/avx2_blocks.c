@@ -1,4 +1,5 @@
-/* The kernels for several queries at once on AVX2: two registers hold the CKV_LANES lanes, or a number of each query. */
+/* The kernels for several queries at once on AVX2: two registers hold the CKV_LANES lanes, or a number of each query.
+ * Tiles are small, since sixteen registers are all there are. */
 
 #include "avx2_lanes.h"
 

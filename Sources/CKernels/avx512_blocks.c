@@ -1,5 +1,5 @@
-/* The kernels for several queries at once on AVX-512: one register holds the CKV_LANES lanes, or a number of each query.
- * Tiles of 24 sums leave registers for what they are made of. */
+/* The kernels for several queries at once on AVX-512: one register holds the CKV_LANES lanes, or a number of each
+ * query. Tiles of 24 sums leave registers for what they are made of. */
 
 #include "avx512_lanes.h"
 

@@ -1,4 +1,5 @@
-/* What the AVX-512 files share: loads of any format under a mask, the order in which lanes are added up, exponentials. */
+/* What the AVX-512 files share: loads of any format under a mask, the order in which lanes are added up,
+ * exponentials. */
 
 #ifndef CKV_AVX512_LANES_H
 #define CKV_AVX512_LANES_H

@@ -1,8 +1,8 @@
 /* The kernels for several queries at once, for any level with vectors: a level's file says what a vector of CKV_LANES
  * numbers is, and how large the tiles are whose sums stay in registers. Included once by each of them.
  *
- * The file before it defines V and load16, load_all, store_all, zero, set1, fma3, add, sub, mul, greater (a > b ? a : b),
- * load_first, store_first, exponential_of, zero_lanes (a bit per lane), sums_of_quarter (four lane sums to memory), and
+ * That file defines LEVEL, V and zero, set1, load16, load_all, load_first, store_all, store_first, fma3, add, sub, mul,
+ * greater (a > b ? a : b), exponential_of, zero_lanes (a bit per lane), sums_of_quarter (four sums of lanes), and
  *   DOT_TILE_ROWS x DOT_TILE_QUERIES   sums of a tile of dot products; the queries a multiple of 4 that divides 16
  *   SUM_TILE_QUERIES x SUM_TILE_VECTORS   sums of a tile of weighted sums; the queries divide 16 */
 
@@ -10,8 +10,8 @@ INLINE size_t block_row(const uint32_t *rows, size_t index) { return rows ? rows
 
 /* --- dot products: lanes run over columns --- */
 
-INLINE void dot_tile(const unsigned char *matrix, const size_t *starts, const int row_count, const float *const *vectors,
-                     size_t width, float *sums, enum ckv_format format) {
+INLINE void dot_tile(const unsigned char *matrix, const size_t *starts, const int row_count,
+                     const float *const *vectors, size_t width, float *sums, enum ckv_format format) {
   V lanes[DOT_TILE_ROWS][DOT_TILE_QUERIES];
   UNROLL for (int r = 0; r < row_count; r++)
     UNROLL for (int q = 0; q < DOT_TILE_QUERIES; q++) lanes[r][q] = zero();

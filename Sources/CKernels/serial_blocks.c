@@ -120,7 +120,8 @@ static void ckv_block_column_sums_serial(const float *weights, const float *colu
     for (size_t q = 0; q < CKV_BLOCK; q++) {
       float lanes[4 * CKV_LANES] = {0};
       size_t i = 0;
-      for (; i < count; i++) lanes[i % 64] = fmaf(weights[i * CKV_BLOCK + q], columns[d * column_stride + i], lanes[i % 64]);
+      for (; i < count; i++)
+        lanes[i % 64] = fmaf(weights[i * CKV_BLOCK + q], columns[d * column_stride + i], lanes[i % 64]);
       for (; i % 64; i++) lanes[i % 64] += 0.0f;
       for (size_t lane = 0; lane < CKV_LANES; lane++)
         lanes[lane] = (lanes[lane] + lanes[16 + lane]) + (lanes[32 + lane] + lanes[48 + lane]);

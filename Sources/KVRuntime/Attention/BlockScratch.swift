@@ -1,6 +1,6 @@
-/// Memory that a block of queries uses anew: tables, weights and sums of CKV_BLOCK queries side by side. A few pieces are
-/// kept for the calls to come; large ones are given back. Whoever takes one uses it alone; nothing is read from it that
-/// the same block has not written, but for the list of pool rows, which blocks over the same positions share.
+/// Memory that a block of queries uses anew: tables, weights and sums of CKV_BLOCK queries side by side. A few pieces
+/// are kept for the calls to come; large ones are given back. Whoever takes one uses it alone; nothing is read from it
+/// that the same block has not written.
 
 internal import CKernels
 internal import Synchronization

@@ -1,6 +1,6 @@
-/// The dot products of queries with every pool row of a layer's keys: they depend on the model and the queries alone, so
-/// one set of tables serves every user. It is made once and read by any number of threads; where it ends, at its limit
-/// of bytes, attention computes what it needs as it does without tables.
+/// The dot products of queries with every pool row of a layer's keys: they depend on the model and the queries alone,
+/// so one set of tables serves every user. It is made once and read by any number of threads; where it ends, at its
+/// limit of bytes, attention computes what it needs as it does without tables.
 
 internal import CKernels
 package import CacheTypes
