@@ -47,7 +47,7 @@ INLINE unsigned zero_lanes(V vector) {
   return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(vector.low, none, _CMP_EQ_OQ)) |
          (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(vector.high, none, _CMP_EQ_OQ)) << 8;
 }
-INLINE void sums_of_quarter(float *sums, const V *lanes) {
+INLINE void store_sums(float *sums, const V *lanes) {
   const __m256 low[4] = {lanes[0].low, lanes[1].low, lanes[2].low, lanes[3].low};
   const __m256 high[4] = {lanes[0].high, lanes[1].high, lanes[2].high, lanes[3].high};
   _mm_storeu_ps(sums, sums_of_four(low, high));

@@ -28,8 +28,17 @@ INLINE V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 INLINE V greater(V a, V b) { return _mm512_max_ps(a, b); }
 INLINE V exponential_of(V x) { return exponential(x); }
 INLINE unsigned zero_lanes(V vector) { return _mm512_cmp_ps_mask(vector, _mm512_setzero_ps(), _CMP_EQ_OQ); }
-INLINE void sums_of_quarter(float *sums, const V *lanes) {
-  _mm_storeu_ps(sums, sums_of_four(lanes[0], lanes[1], lanes[2], lanes[3]));
+/* The steps of sum_of_lanes, of two vectors at once. */
+INLINE V halves(V a, V b) { return add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE)); }
+INLINE V quarters(V a, V b) { return add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD)); }
+/* sum_of_lanes of eight vectors at once. */
+INLINE void store_sums(float *sums, const V *lanes) {
+  const V first = quarters(halves(lanes[0], lanes[1]), halves(lanes[2], lanes[3]));
+  const V second = quarters(halves(lanes[4], lanes[5]), halves(lanes[6], lanes[7]));
+  const V two = add(_mm512_shuffle_ps(first, second, 0x44), _mm512_shuffle_ps(first, second, 0xEE));
+  const V one = add(two, _mm512_permute_ps(two, 0xB1));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14);
+  _mm256_storeu_ps(sums, _mm512_castps512_ps256(_mm512_permutexvar_ps(order, one)));
 }
 
 #define LEVEL AVX512

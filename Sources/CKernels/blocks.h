@@ -2,8 +2,8 @@
  * numbers is, and how large the tiles are whose sums stay in registers. Included once by each of them.
  *
  * That file defines LEVEL, V and zero, set1, load16, load_all, load_first, store_all, store_first, fma3, add, sub, mul,
- * greater (a > b ? a : b), exponential_of, zero_lanes (a bit per lane), sums_of_quarter (four sums of lanes), and
- *   DOT_TILE_ROWS x DOT_TILE_QUERIES   sums of a tile of dot products; the queries a multiple of 4 that divides 16
+ * greater (a > b ? a : b), exponential_of, zero_lanes (a bit per lane), store_sums (the sums of a row's lanes), and
+ *   DOT_TILE_ROWS x DOT_TILE_QUERIES   sums of a tile of dot products; the queries divide 16
  *   SUM_TILE_QUERIES x SUM_TILE_VECTORS   sums of a tile of weighted sums; the queries divide 16 */
 
 INLINE size_t block_row(const uint32_t *rows, size_t index) { return rows ? rows[index] : index; }
@@ -32,8 +32,7 @@ INLINE void dot_tile(const unsigned char *matrix, const size_t *starts, const in
       UNROLL for (int r = 0; r < row_count; r++) lanes[r][q] = fma3(row[r], vector, lanes[r][q]);
     }
   }
-  UNROLL for (int r = 0; r < row_count; r++)
-    UNROLL for (int q = 0; q < DOT_TILE_QUERIES; q += 4) sums_of_quarter(sums + r * CKV_BLOCK + q, lanes[r] + q);
+  UNROLL for (int r = 0; r < row_count; r++) store_sums(sums + r * CKV_BLOCK, lanes[r]);
 }
 
 INLINE void block_dots(const void *matrix, size_t stride, const uint32_t *rows, size_t count, const float *vectors,
@@ -60,7 +59,7 @@ INLINE void block_dots(const void *matrix, size_t stride, const uint32_t *rows, 
 
 /* --- weighted sums: lanes run over columns, a tile holds those of several queries --- */
 
-/* `vectors` x 16 columns from `column` on, `last` of them in the last vector; sums of queries below `queries` go out. */
+/* `vectors` x 16 columns from `column` on, `last` of them in the last vector, of the first `queries` queries. */
 INLINE void sum_tile(const unsigned char *matrix, size_t stride, const uint32_t *rows, const float *weights,
                      size_t count, const float *scales, size_t queries, size_t column, const int vectors, size_t last,
                      float *sums, size_t sum_stride, enum ckv_format format) {
@@ -87,8 +86,11 @@ INLINE void sum_tile(const unsigned char *matrix, size_t stride, const uint32_t 
 INLINE void block_sums(const void *matrix, size_t stride, const uint32_t *rows, const float *weights, size_t count,
                        const float *scales, size_t queries, size_t width, float *sums, size_t sum_stride,
                        enum ckv_format format) {
-  for (size_t column = 0; column < width; column += SUM_TILE_VECTORS * 16) {
-    const size_t columns = width - column < SUM_TILE_VECTORS * 16 ? width - column : SUM_TILE_VECTORS * 16;
+  for (size_t column = 0, columns; column < width; column += columns) {
+    /* No vector is left alone: a tile of few sums waits for its loads. */
+    const size_t left = (width - column + 15) / 16;
+    const size_t wanted = left == SUM_TILE_VECTORS + 1 ? (left + 1) / 2 : SUM_TILE_VECTORS;
+    columns = width - column < wanted * 16 ? width - column : wanted * 16;
     const size_t vectors = (columns + 15) / 16, last = columns - (vectors - 1) * 16;
     for (size_t q = 0; q < queries; q += SUM_TILE_QUERIES)
       switch (vectors) {
