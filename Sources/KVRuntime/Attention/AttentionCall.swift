@@ -143,6 +143,8 @@ private struct AttentionCall: ~Copyable {
     guard !positions.isEmpty else { return output }
     try unsafe withColumns(entries) { (columns) throws(StoreError) in
       unsafe formula.prepare(columns, positions)
+      var scratch: BlockScratch?
+      defer { scratch?.giveBack() }
       var row = 0
       while row < queries.count {
         let block = block(from: row)
@@ -150,7 +152,9 @@ private struct AttentionCall: ~Copyable {
           if !ranges[row].isEmpty { try unsafe attend(row, columns, into: &output) }
           row += 1
         } else {
-          try unsafe attend(block, columns, into: &output)
+          let own = scratch ?? BlockScratch.take()
+          scratch = own
+          try unsafe attend(block, columns, own, into: &output)
           row = block.upperBound
         }
       }
@@ -167,12 +171,10 @@ private struct AttentionCall: ~Copyable {
   }
 
   private borrowing func attend(
-    _ block: Range<Int>, _ columns: AttendedColumns, into output: inout [Float]
+    _ block: Range<Int>, _ columns: AttendedColumns, _ scratch: BlockScratch, into output: inout [Float]
   ) throws(StoreError) {
     let (keyWidth, valueWidth) = (layer.shape.key.width, layer.shape.value!.width)
     let scale = queries.scale(for: layer.shape)
-    let scratch = BlockScratch.take()
-    defer { scratch.giveBack() }
     unsafe layer.scratch.candidate = nil
     let failed = unsafe queries.values.withUnsafeBufferPointer { numbers in
       unsafe output.withUnsafeMutableBufferPointer { output in
