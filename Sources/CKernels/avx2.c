@@ -40,27 +40,6 @@ AVX2 static float ckv_scores_f32_avx2(const float *table, size_t table_stride, c
   return result;
 }
 
-INLINE __m256 power_of_two(__m256i n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
-}
-
-INLINE __m256 exponential(__m256 x) {
-  x = _mm256_max_ps(_mm256_set1_ps(EXP_LOW), x); /* the second operand, if either is NaN */
-  x = _mm256_min_ps(_mm256_set1_ps(EXP_HIGH), x);
-  const __m256 round = _mm256_set1_ps(EXP_ROUND);
-  const __m256 n = _mm256_sub_ps(_mm256_fmadd_ps(x, _mm256_set1_ps(EXP_LOG2E), round), round);
-  __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-EXP_LN2_HIGH), x);
-  r = _mm256_fmadd_ps(n, _mm256_set1_ps(-EXP_LN2_LOW), r);
-  __m256 g = _mm256_fmadd_ps(_mm256_set1_ps(EXP_G4), r, _mm256_set1_ps(EXP_G3));
-  g = _mm256_fmadd_ps(g, r, _mm256_set1_ps(EXP_G2));
-  g = _mm256_fmadd_ps(g, r, _mm256_set1_ps(EXP_G1));
-  g = _mm256_fmadd_ps(g, r, _mm256_set1_ps(EXP_G0));
-  const __m256 mantissa = _mm256_add_ps(_mm256_fmadd_ps(g, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1.0f));
-  /* In two steps: the first is exact, the second rounds once, into the subnormals or to infinity where it must. */
-  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
-  return _mm256_mul_ps(_mm256_mul_ps(mantissa, power_of_two(half)), power_of_two(_mm256_sub_epi32(whole, half)));
-}
-
 AVX2 static double ckv_exp_sum_f32_avx2(float *values, size_t count, float shift) {
   double total = 0;
   const __m256 s = _mm256_set1_ps(shift);

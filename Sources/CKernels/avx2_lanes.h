@@ -1,4 +1,5 @@
-/* What the AVX2 files share: loads and stores of any format and length, and the order in which lanes are added up.
+/* What the AVX2 files share: loads and stores of any format and length, the order in which lanes are added up,
+ * exponentials.
  * Tails go through masks or small zeroed buffers. */
 
 #ifndef CKV_AVX2_LANES_H
@@ -67,6 +68,27 @@ INLINE __m128 sums_of_four(const __m256 *low, const __m256 *high) {
   __m128 c = quarter_sums(low[2], high[2]), d = quarter_sums(low[3], high[3]);
   _MM_TRANSPOSE4_PS(a, b, c, d);
   return _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d));
+}
+
+INLINE __m256 power_of_two(__m256i n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+
+INLINE __m256 exponential(__m256 x) {
+  x = _mm256_max_ps(_mm256_set1_ps(EXP_LOW), x); /* the second operand, if either is NaN */
+  x = _mm256_min_ps(_mm256_set1_ps(EXP_HIGH), x);
+  const __m256 round = _mm256_set1_ps(EXP_ROUND);
+  const __m256 n = _mm256_sub_ps(_mm256_fmadd_ps(x, _mm256_set1_ps(EXP_LOG2E), round), round);
+  __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-EXP_LN2_HIGH), x);
+  r = _mm256_fmadd_ps(n, _mm256_set1_ps(-EXP_LN2_LOW), r);
+  __m256 g = _mm256_fmadd_ps(_mm256_set1_ps(EXP_G4), r, _mm256_set1_ps(EXP_G3));
+  g = _mm256_fmadd_ps(g, r, _mm256_set1_ps(EXP_G2));
+  g = _mm256_fmadd_ps(g, r, _mm256_set1_ps(EXP_G1));
+  g = _mm256_fmadd_ps(g, r, _mm256_set1_ps(EXP_G0));
+  const __m256 mantissa = _mm256_add_ps(_mm256_fmadd_ps(g, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1.0f));
+  /* In two steps: the first is exact, the second rounds once, into the subnormals or to infinity where it must. */
+  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+  return _mm256_mul_ps(_mm256_mul_ps(mantissa, power_of_two(half)), power_of_two(_mm256_sub_epi32(whole, half)));
 }
 
 #endif

@@ -66,21 +66,6 @@ AVX512 static float ckv_scores_f32_avx512(const float *table, size_t table_strid
   return _mm512_reduce_max_ps(greatest);
 }
 
-INLINE __m512 exponential(__m512 x) {
-  x = _mm512_max_ps(_mm512_set1_ps(EXP_LOW), x); /* the second operand, if either is NaN */
-  x = _mm512_min_ps(_mm512_set1_ps(EXP_HIGH), x);
-  const __m512 round = _mm512_set1_ps(EXP_ROUND);
-  const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(EXP_LOG2E), round), round);
-  __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_HIGH), x);
-  r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_LOW), r);
-  __m512 g = _mm512_fmadd_ps(_mm512_set1_ps(EXP_G4), r, _mm512_set1_ps(EXP_G3));
-  g = _mm512_fmadd_ps(g, r, _mm512_set1_ps(EXP_G2));
-  g = _mm512_fmadd_ps(g, r, _mm512_set1_ps(EXP_G1));
-  g = _mm512_fmadd_ps(g, r, _mm512_set1_ps(EXP_G0));
-  const __m512 mantissa = _mm512_add_ps(_mm512_fmadd_ps(g, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(mantissa, n);
-}
-
 AVX512 static double ckv_exp_sum_f32_avx512(float *values, size_t count, float shift) {
   double total = 0;
   for (size_t first = 0; first < count; first += EXP_SUM_RUN) {

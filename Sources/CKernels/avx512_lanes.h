@@ -1,4 +1,5 @@
-/* What the AVX-512 files share: loads of any format under a mask, and the order in which lanes are added up. */
+/* What the AVX-512 files share: loads of any format under a mask, the order in which lanes are added up,
+ * exponentials. */
 
 #ifndef CKV_AVX512_LANES_H
 #define CKV_AVX512_LANES_H
@@ -44,6 +45,21 @@ INLINE __m128 sums_of_four(__m512 first, __m512 second, __m512 third, __m512 fou
   const __m512 one = _mm512_add_ps(two, _mm512_permute_ps(two, 0xB1));
   const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
   return _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one));
+}
+
+INLINE __m512 exponential(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(EXP_LOW), x); /* the second operand, if either is NaN */
+  x = _mm512_min_ps(_mm512_set1_ps(EXP_HIGH), x);
+  const __m512 round = _mm512_set1_ps(EXP_ROUND);
+  const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(EXP_LOG2E), round), round);
+  __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_HIGH), x);
+  r = _mm512_fmadd_ps(n, _mm512_set1_ps(-EXP_LN2_LOW), r);
+  __m512 g = _mm512_fmadd_ps(_mm512_set1_ps(EXP_G4), r, _mm512_set1_ps(EXP_G3));
+  g = _mm512_fmadd_ps(g, r, _mm512_set1_ps(EXP_G2));
+  g = _mm512_fmadd_ps(g, r, _mm512_set1_ps(EXP_G1));
+  g = _mm512_fmadd_ps(g, r, _mm512_set1_ps(EXP_G0));
+  const __m512 mantissa = _mm512_add_ps(_mm512_fmadd_ps(g, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(mantissa, n);
 }
 
 #endif

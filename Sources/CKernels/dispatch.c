@@ -47,3 +47,23 @@ _Bool ckv_kernels_force(int level) {
   atomic_store_explicit(&active, kernels, memory_order_release);
   return 1;
 }
+
+const struct ckv_block_kernels *ckv_block_kernels_active(void) {
+#if defined(__x86_64__)
+  const struct ckv_kernels *kernels = ckv_kernels_active();
+  if (kernels == &ckv_kernels_avx512) return &ckv_blocks_avx512;
+  if (kernels == &ckv_kernels_avx2) return &ckv_blocks_avx2;
+#endif
+  return &ckv_blocks_serial;
+}
+
+const struct ckv_block_kernels *ckv_block_kernels_at(enum ckv_level level) {
+  if (!ckv_kernels_at(level)) return NULL;
+  switch (level) {
+#if defined(__x86_64__)
+  case CKV_AVX2: return &ckv_blocks_avx2;
+  case CKV_AVX512: return &ckv_blocks_avx512;
+#endif
+  default: return &ckv_blocks_serial;
+  }
+}

@@ -65,6 +65,34 @@ ROW_KERNELS_OF(avx512)
   {ckv_row_dots_##name##_##level, ckv_head_dots_##name##_##level, ckv_row_sum_##name##_##level,                       \
    ckv_head_sums_##name##_##level, ckv_widen_rows_##name##_##level, ckv_copy_rows_##name##_##level}
 
+/* And the kernels for several queries at once. */
+#define BLOCK_DOTS(name, level)                                                                                       \
+  static void ckv_block_dots_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows, size_t count,  \
+                                              const float *vectors, size_t vector_stride, size_t queries,             \
+                                              size_t width, float *sums)
+#define BLOCK_SUMS(name, level)                                                                                       \
+  static void ckv_block_sums_##name##_##level(const void *matrix, size_t stride, const uint32_t *rows,                \
+                                              const float *weights, size_t count, const float *scales,                \
+                                              size_t queries, size_t width, float *sums, size_t sum_stride)
+#define BLOCK_ROW_TABLE(name, level) {ckv_block_dots_##name##_##level, ckv_block_sums_##name##_##level}
+#define BLOCK_TABLE(level)                                                                                            \
+  const struct ckv_block_kernels ckv_blocks_##level = {                                                               \
+      .f32 = BLOCK_ROW_TABLE(f32, level),                                                                             \
+      .f16 = BLOCK_ROW_TABLE(f16, level),                                                                             \
+      .bf16 = BLOCK_ROW_TABLE(bf16, level),                                                                           \
+      .scores = ckv_block_scores_##level,                                                                             \
+      .exp_sums = ckv_block_exp_sums_##level,                                                                         \
+      .totals = ckv_block_totals_##level,                                                                             \
+      .column_sums = ckv_block_column_sums_##level,                                                                   \
+      .scatter = ckv_block_scatter_##level,                                                                           \
+      .empty_rows = ckv_block_empty_rows_##level,                                                                     \
+  };
+extern const struct ckv_block_kernels ckv_blocks_serial;
+#if defined(__x86_64__)
+extern const struct ckv_block_kernels ckv_blocks_avx2;
+extern const struct ckv_block_kernels ckv_blocks_avx512;
+#endif
+
 /* Level files pass a ckv_format as a constant into inlined functions. */
 static inline size_t element_size(enum ckv_format format) { return format == CKV_F32 ? 4 : 2; }
 

@@ -10,6 +10,8 @@ struct AttentionTarget {
   let shape: LayerShape
   /// The layer whose keys `select` searches.
   let searched: Int?
+  /// Tables of the queries of every request, where somebody has made them.
+  var candidates: CandidateTables?
   private let tensors: LayerTensors
   private let scale: Float?
   private let window: Int?
@@ -108,10 +110,20 @@ struct AttentionTarget {
       values: request.queries, count: count, positions: request.positions.map { $0.map { $0 - first } },
       window: window, scale: scale)
     let output = try function(request.selectQueries, searched.map { found.entries.layers[$0] }).attend(
-      queries, found.entries.layers[number], count: found.positions.count, shape: shape, tensors: tensors)
+      queries, found.entries.layers[number], count: found.positions.count, shape: shape, tensors: tensors,
+      candidates: candidates)
     let length = found.length
     snapshot.recycle(found)
     return AttendResponse(output: output, length: length, error: nil)
+  }
+
+  /// What of the queries' scores depends on no user.
+  func tables(_ queries: [Float], count: Int, byteLimit: Int) throws(StoreError) -> CandidateTables {
+    var isSoftmax = false
+    if case .known(.softmax) = function { isSoftmax = true }
+    return try CandidateTables(
+      AttentionQueries(values: queries, count: count, scale: scale), isSoftmax: isSoftmax, shape: shape,
+      tensors: tensors, byteLimit: byteLimit)
   }
 
   /// Attention of one query per staged position.

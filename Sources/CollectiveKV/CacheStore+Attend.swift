@@ -1,5 +1,5 @@
-/// Attending over stored histories: one request or many from one snapshot. `AttentionTarget` reads the positions that
-/// the queries see and lets the runtime compute on the compressed form; full keys and values are never made.
+/// Attending over one stored history. `AttentionTarget` reads the positions that the queries see and lets the runtime
+/// compute on the compressed form; full keys and values are never made. `CacheStore+Batch.swift` answers many requests.
 
 internal import RowStorage
 
@@ -22,26 +22,5 @@ extension CacheStore {
     let target = try AttentionTarget(self, layer, attention)
     let request = AttendRequest(user: user, queries: queries, positions: positions, selectQueries: selectQueries)
     return try rows.withSnapshot { (snapshot) throws(StoreError) in try target.answer(request, &snapshot).output }
-  }
-
-  /// Answers many requests. One bad request does not fail the others: its response carries the error.
-  ///
-  /// - Throws: `StoreError.invalidInput` for a layer or parameter that fits no request; `.closed`.
-  public func attend(
-    _ requests: [AttendRequest], layer: Int = 0, _ attention: Attention = .softmax()
-  ) throws(StoreError) -> [AttendResponse] {
-    let target = try AttentionTarget(self, layer, attention)
-    return try rows.withSnapshot { (snapshot) throws(StoreError) in
-      var responses: [AttendResponse] = []
-      responses.reserveCapacity(requests.count)
-      for request in requests {
-        do throws(StoreError) {
-          responses.append(try target.answer(request, &snapshot))
-        } catch {
-          responses.append(AttendResponse(output: [], length: 0, error: error))
-        }
-      }
-      return responses
-    }
   }
 }

@@ -58,7 +58,7 @@ extension CacheStore {
   }
 
   /// The memory, if `count` rows of `width` numbers fit into it.
-  private static func memory(
+  static func memory(
     _ destination: RowDestination?, _ name: StaticString, _ count: Int, width: Int
   ) throws(StoreError) -> RowMemory? {
     guard let destination = unsafe destination else { return nil }

@@ -7,6 +7,20 @@ internal import CacheTypes
 /// The kernels in use.
 enum Kernels {
   static var active: ckv_kernels { unsafe ckv_kernels_active().pointee }
+  /// Those for several queries at once.
+  static var activeBlocks: ckv_block_kernels { unsafe ckv_block_kernels_active().pointee }
+}
+
+extension ckv_block_kernels {
+  /// The kernels that read pools of this element type.
+  func rows(of element: ElementType) -> ckv_block_row_kernels {
+    switch element {
+    case .f32: f32
+    case .f16: f16
+    case .bf16: bf16
+    case .i8: preconditionFailure("pools are f32, f16 or bf16")
+    }
+  }
 }
 
 extension ckv_kernels {

@@ -28,6 +28,19 @@ package struct RowMemory {
     case .i8: preconditionFailure("keys and values are f32, f16 or bf16")
     }
   }
+
+  /// Writes rows of `width` numbers, rounded to nearest, ties to even.
+  ///
+  /// - Precondition: the memory holds the rows; `numbers` is `rows.count x width`.
+  package func write(_ numbers: [Float], width: Int, at rows: Range<Int>) {
+    precondition(numbers.count == rows.count * width && rows.lowerBound >= 0, "a row for every row of numbers")
+    guard !numbers.isEmpty else { return }
+    unsafe numbers.withUnsafeBufferPointer { numbers in
+      unsafe Kernels.active.f32.copy_rows(
+        numbers.baseAddress!, width, nil, rows.count, width, start + rows.lowerBound * rowByteCount, rowByteCount,
+        format)
+    }
+  }
 }
 
 extension Reconstruction {

@@ -4,7 +4,7 @@ import CollectiveKV
 
 enum ReadmeExample {
   /// Runs the example and hands out what it made.
-  static func run() throws -> (full: FullKV, output: [Float]) {
+  static func run() throws -> (full: FullKV, output: [Float], answers: [AttendResponse]) {
     // README:begin
     let store = try CacheStore.create(at: "shop.ckv", model: "model.safetensors")
 
@@ -15,7 +15,14 @@ enum ReadmeExample {
     // Full keys and values of one layer, and attention of one query over them, computed without making them.
     let full = try store.reconstruct(user: 42, layer: 0)
     let output = try store.attend([1, 0.5, 0, -0.5], user: 42, layer: 0, .softmax())
+
+    // Many users' requests over two threads; two candidates, prepared once, scored against any number of users.
+    let query: [Float] = [1, 0.5, 0, -0.5]
+    let requests = [AttendRequest(user: 42, queries: query), AttendRequest(user: 7, queries: query)]
+    let responses = try store.attend(requests, threads: 2)
+    let candidates = try store.candidates(query + [0, 1, 0, 1])
+    let scores = try store.attend(candidates, users: [42, 7], threads: 2)
     // README:end
-    return (full, output)
+    return (full, output, responses + scores)
   }
 }

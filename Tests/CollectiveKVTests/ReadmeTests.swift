@@ -35,7 +35,7 @@ struct ReadmeTests {
     let model = TestModel(
       TestModel.shape([LayerShape(key: part, value: part, heads: 1)], embeddingWidth: 4))
     try model.write(to: directory.file("model.safetensors"))
-    #expect(try WorkerProcess().ask("readme \(directory.path)") == "ok 0..<3 4 4")
+    #expect(try WorkerProcess().ask("readme \(directory.path)") == "ok 0..<3 4 4 4 0 8 0")
     let store = try CacheStore.open(at: directory.file("shop.ckv"))
     #expect(try store.length(of: 42) == 3)
   }

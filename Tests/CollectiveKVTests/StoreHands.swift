@@ -43,8 +43,9 @@ final class StoreHands {
       return "ok"
     case "readme":
       guard FileManager.default.changeCurrentDirectoryPath(words[0]) else { return "error no such directory" }
-      let (full, output) = try ReadmeExample.run()
-      return "ok \(full.positions) \(full.keyWidth) \(output.count)"
+      let (full, output, answers) = try ReadmeExample.run()
+      let counts = answers.map { "\($0.output.count)" }.joined(separator: " ")
+      return "ok \(full.positions) \(full.keyWidth) \(output.count) \(counts)"
     case "stress": return try stress.play(words)
     default: break
     }

@@ -12,6 +12,7 @@
 #define CKERNELS_H
 
 #include "attention_functions.h"
+#include "query_blocks.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -118,6 +119,10 @@ const struct ckv_kernels *_Nonnull ckv_kernels_active(void);
 
 /* The kernels of one level, or NULL if this CPU or this build does not have it. */
 const struct ckv_kernels *_Nullable ckv_kernels_at(enum ckv_level level);
+
+/* The kernels for several queries at once of the level in use, and of one level. */
+const struct ckv_block_kernels *_Nonnull ckv_block_kernels_active(void);
+const struct ckv_block_kernels *_Nullable ckv_block_kernels_at(enum ckv_level level);
 
 /* For tests: makes one level the active one, or with a level below zero the default again. False, and no change, if
  * the level is missing. */

@@ -11,18 +11,21 @@ extension AttentionFunction {
   /// An empty range gives zeros. A query's output is the same bits whatever other queries come with it.
   ///
   /// - Precondition: `entries` has `count` positions and fits `shape`; `tensors` fit it too; a search layer's likewise.
+  /// - Parameter candidates: tables of these very queries; the output is the same bits with them and without.
   /// - Returns: `queries.count x d_v`, row-major.
   /// - Throws: `StoreError.invalidInput` naming the row: see `AttentionQueries.check` and `check`; a key-only layer;
   ///   numbers beyond what 32-bit floats hold.
   /// - Complexity: O(n (d_u + heads) + min(n, m) d_g) per query; hash codes take as much per rotation, once per call;
   ///   memory grows with n once per call.
   package func attend(
-    _ queries: AttentionQueries, _ entries: LayerEntries, count: Int, shape: LayerShape, tensors: LayerTensors
+    _ queries: AttentionQueries, _ entries: LayerEntries, count: Int, shape: LayerShape, tensors: LayerTensors,
+    candidates: CandidateTables? = nil
   ) throws(StoreError) -> [Float] {
     requireFit(entries, shape, count: count)
     try queries.check(width: shape.key.width, length: count)
+    precondition(candidates == nil || candidates!.fits(queries, shape), "tables belong to their queries")
     let ranges = (0..<queries.count).map { queries.range(length: queries.positions?[$0] ?? count) }
-    let call = try AttentionCall(self, queries, ranges, shape, tensors)
+    let call = try AttentionCall(self, queries, ranges, shape, tensors, candidates)
     return try call.attend(AttendedEntries(entries, searched, count: count))
   }
 
@@ -115,10 +118,11 @@ private struct AttentionCall: ~Copyable {
   private let formula: any AttentionFormula
   /// Every position that some query sees, and perhaps more.
   private let positions: Range<Int>
+  private let candidates: CandidateTables?
 
   init(
     _ function: AttentionFunction, _ queries: AttentionQueries, _ ranges: [Range<Int>], _ shape: LayerShape,
-    _ tensors: LayerTensors
+    _ tensors: LayerTensors, _ candidates: CandidateTables? = nil
   ) throws(StoreError) {
     let seen = ranges.filter { !$0.isEmpty }
     let positions = (seen.map(\.lowerBound).min() ?? 0)..<(seen.map(\.upperBound).max() ?? 0)
@@ -130,6 +134,7 @@ private struct AttentionCall: ~Copyable {
     self.queries = queries
     self.ranges = ranges
     self.positions = positions
+    self.candidates = candidates
   }
 
   /// Every query over its range of `entries`.
@@ -138,9 +143,49 @@ private struct AttentionCall: ~Copyable {
     guard !positions.isEmpty else { return output }
     try unsafe withColumns(entries) { (columns) throws(StoreError) in
       unsafe formula.prepare(columns, positions)
-      for row in 0..<queries.count where !ranges[row].isEmpty { try unsafe attend(row, columns, into: &output) }
+      var scratch: BlockScratch?
+      defer { scratch?.giveBack() }
+      var row = 0
+      while row < queries.count {
+        let block = block(from: row)
+        if block.isEmpty {
+          if !ranges[row].isEmpty { try unsafe attend(row, columns, into: &output) }
+          row += 1
+        } else {
+          let own = scratch ?? BlockScratch.take()
+          scratch = own
+          try unsafe attend(block, columns, own, into: &output)
+          row = block.upperBound
+        }
+      }
     }
     return output
+  }
+
+  /// The queries from `row` on that are done side by side: those that see what it sees; none if they are too few.
+  private borrowing func block(from row: Int) -> Range<Int> {
+    guard formula is SoftmaxFormula, !ranges[row].isEmpty else { return row..<row }
+    var end = row + 1
+    while end < queries.count, end - row < QueryBlocks.size, ranges[end] == ranges[row] { end += 1 }
+    return row..<(end - row < QueryBlocks.least ? row : end)
+  }
+
+  private borrowing func attend(
+    _ block: Range<Int>, _ columns: AttendedColumns, _ scratch: BlockScratch, into output: inout [Float]
+  ) throws(StoreError) {
+    let (keyWidth, valueWidth) = (layer.shape.key.width, layer.shape.value!.width)
+    let scale = queries.scale(for: layer.shape)
+    unsafe layer.scratch.candidate = nil
+    let failed = unsafe queries.values.withUnsafeBufferPointer { numbers in
+      unsafe output.withUnsafeMutableBufferPointer { output in
+        unsafe layer.softmax(
+          QueryBlock(
+            numbers: numbers.baseAddress! + block.lowerBound * keyWidth, count: block.count, scale: scale,
+            table: candidates?.block(block.lowerBound / QueryBlocks.size)),
+          columns, ranges[block.lowerBound], scratch, into: output.baseAddress! + block.lowerBound * valueWidth)
+      }
+    }
+    if let failed { throw scoreBeyondFloats(row: block.lowerBound + failed) }
   }
 
   /// Every candidate in turn becomes the last position of a copy of the history.
@@ -166,6 +211,7 @@ private struct AttentionCall: ~Copyable {
     try unsafe queries.values.withUnsafeBufferPointer { (numbers) throws(StoreError) in
       let query = unsafe AttendingQuery(row: row, numbers: numbers.baseAddress! + row * keyWidth, scale: scale)
       try unsafe output.withUnsafeMutableBufferPointer { (output) throws(StoreError) in
+        unsafe layer.scratch.candidate = candidates?.single(row)
         try unsafe formula.attend(query, columns, ranges[row], layer, into: output.baseAddress! + row * valueWidth)
       }
     }

@@ -35,6 +35,7 @@ extension AttentionLayer {
   /// the group's first heads have theirs in the scratch's scores instead, head after head.
   @unsafe
   private struct Weights {
+    /// Read only where a candidate's table stands here.
     let table: UnsafeMutablePointer<Float>
     let indices: UnsafePointer<UInt32>?
   }
@@ -67,8 +68,18 @@ extension AttentionLayer {
     let shape = unsafe keys.shape
     let indices = unsafe keys.indices + range.lowerBound
     let poolQuery = unsafe query + (shape.isAdditive ? 0 : shape.userWidth)
+    let made = unsafe scratch.candidate.map {
+      unsafe $0 + CandidateTables.Place(head: group.heads.lowerBound, of: self.shape).start
+    }
+    if let made = unsafe made, group.sharedHeads == 0 {
+      return unsafe Weights(table: UnsafeMutablePointer(mutating: made), indices: indices)
+    }
     func fill(_ rows: UnsafePointer<UInt32>?, _ count: Int, _ target: UnsafeMutablePointer<Float>) {
-      unsafe keys.kernels.head_dots(keys.pool, shape.poolWidth, rows, count, poolQuery, group.keyBounds, target)
+      if let made = unsafe made {
+        unsafe ckv_gather_heads_f32(made, rows, made, 0, 0, count, target)
+      } else {
+        unsafe keys.kernels.head_dots(keys.pool, shape.poolWidth, rows, count, poolQuery, group.keyBounds, target)
+      }
       if group.sharedHeads != 0 { unsafe kernels.head_exp_f32(target, count, scale, group.sharedHeads) }
     }
     guard Self.usesTable(range.count, shape) else {

@@ -23,12 +23,12 @@ struct SideColumns {
   let user: UnsafePointer<Float>
   let count: Int
   let pool: UnsafeRawPointer
-  let elementByteCount: Int
+  let element: ElementType
   /// The transposed basis, `d_u x d_g`; empty in the concatenated form.
   let basis: UnsafePointer<Float>
 
   /// The pool from column `column` of its first row on.
-  func poolColumn(_ column: Int) -> UnsafeRawPointer { unsafe pool + column * elementByteCount }
+  func poolColumn(_ column: Int) -> UnsafeRawPointer { unsafe pool + column * element.byteCount }
 }
 
 /// What a call of attention prepares once: kernels, bases, and scratch for the longest range. Not for two threads at
@@ -67,8 +67,11 @@ struct AttentionLayer: ~Copyable {
   /// quarter of a nanosecond per position and as much per eight pool rows; it pays where positions meet in rows often
   /// enough, which with uniform use they do from about a quarter of m positions on.
   static func usesTable(_ positions: Int, _ part: PartShape) -> Bool {
-    positions >= part.poolRows / 4 && part.poolRows <= Int(Int32.max) / HeadGroup.size
+    positions >= part.poolRows / 4 && canUseTables(part)
   }
+
+  /// Whether kernels can find every place of a group's table.
+  static func canUseTables(_ part: PartShape) -> Bool { part.poolRows <= Int(Int32.max) / HeadGroup.size }
 
   /// Whether adding up weights per pool row first comes cheaper than a pool row per position: a pass over the positions
   /// and one over the pool's rows against rows that are read more than once.
@@ -110,7 +113,7 @@ struct AttentionLayer: ~Copyable {
                 shape: part, kernels: kernels.rows(of: tensors.pool.element),
                 indices: indices.baseAddress ?? UnsafePointer(scratch.rows),
                 user: user.baseAddress ?? nowhere.assumingMemoryBound(to: Float.self), count: count,
-                pool: pool.baseAddress ?? nowhere, elementByteCount: tensors.pool.element.byteCount,
+                pool: pool.baseAddress ?? nowhere, element: tensors.pool.element,
                 basis: basis.baseAddress ?? nowhere.assumingMemoryBound(to: Float.self)))
           }
         }
@@ -135,6 +138,12 @@ extension AttentionLayer {
     let poolQuery = unsafe query + slice.poolColumns.lowerBound
     let pool = unsafe keys.poolColumn(slice.pool.lowerBound)
     let stride = unsafe keys.shape.poolWidth
+    if let table = unsafe scratch.candidate {
+      let place = CandidateTables.Place(head: head, of: shape)
+      return unsafe kernels.scores_f32(
+        table + place.start, place.stride, indices, columns, keys.count, own.coefficients, slice.user.count, scale,
+        range.count, scratch.scores)
+    }
     guard unsafe Self.usesTable(range.count, keys.shape) else {
       unsafe keys.kernels.row_dots(pool, stride, indices, range.count, poolQuery, slice.pool.count, scratch.scores)
       return unsafe kernels.scores_f32(

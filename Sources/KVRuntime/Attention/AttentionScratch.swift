@@ -37,6 +37,8 @@ final class AttentionScratch: @unchecked Sendable {
   /// One per head of a group: the sum of its weights, and what its output is multiplied with.
   private(set) var totals: UnsafeMutablePointer<Double>
   private(set) var scales: UnsafeMutablePointer<Float>
+  /// The table of the query at hand where somebody has made it, laid out as `CandidateTables` says.
+  var candidate: UnsafePointer<Float>?
   private var memory: UnsafeMutableRawBufferPointer
 
   private init() {
@@ -67,6 +69,7 @@ final class AttentionScratch: @unchecked Sendable {
   }
 
   func giveBack() {
+    unsafe candidate = nil
     guard unsafe memory.count <= Self.keptByteCount else { return }
     Self.kept.withLock { if $0.count < Self.keptCount { $0.append(self) } }
   }
