@@ -55,10 +55,12 @@ enum AttendBenchmark {
     memset(full, 1, users * historyByteCount)
     var random = SplitMix(seed: options.seed)
     let queries = (0..<16).map { _ in (0..<256).map { _ in Float(random.normal()) } }
+    let candidates = try queries.map { try engine.store.candidates($0) }
     for user in population.ids { _ = try engine.store.attend(queries[0], user: .integer(user)) }
     for isCold in [true, false] {
       let reconstructs = heads == 1 && length == 1_000
       var (ours, copies, reconstructions) = (Samples(), Samples(), Samples())
+      var (sets, batches) = (Samples(), Samples())
       for round in 0...options.sized(2, 20) {
         let places = (0..<options.sized(3, 50)).map { _ in isCold ? random.below(users) : 0 }
         for (number, place) in places.enumerated() {
@@ -67,6 +69,20 @@ enum AttendBenchmark {
             BlackHole.take(UInt64(output[0].bitPattern))
           }
           if round > 0 { ours.add(own) }
+        }
+        for (number, place) in places.enumerated() where length == 1_000 {
+          let own = try Clock.seconds {
+            let output = try engine.store.attend(candidates[number % 16], user: .integer(population.ids[place]))
+            BlackHole.take(UInt64(output[0].bitPattern))
+          }
+          if round > 0 { sets.add(own) }
+        }
+        if length == 1_000 {
+          let requests = places.prefix(8).enumerated().map { number, place in
+            AttendRequest(user: .integer(population.ids[place]), queries: queries[number])
+          }
+          let own = try Clock.seconds { BlackHole.take(UInt64(try engine.store.attend(requests).count)) }
+          if round > 0 { batches.add(own) }
         }
         for place in places where reconstructs {
           let own = try Clock.seconds {
@@ -90,6 +106,15 @@ enum AttendBenchmark {
       report.figure(
         "\(label): ckvdb / memcpy", ours.median / copies.median, must: isCold ? .atMost(bound.must) : nil,
         aim: isCold ? .atMost(bound.aim) : nil)
+      if length == 1_000 {
+        report.measured("\(label): with a CandidateSet, p50", sets.median * 1e6, "us")
+        report.figure(
+          "\(label): with a CandidateSet / memcpy", sets.median / copies.median,
+          must: isCold ? .atMost(heads == 1 ? 0.25 : 0.30) : nil, aim: isCold ? .atMost(heads == 1 ? 0.18 : 0.22) : nil)
+        report.figure(
+          "\(label): batch of 8 users, one thread, p50", batches.median * 1e3, "ms",
+          must: isCold ? .atMost(0.45) : nil)
+      }
       if reconstructs {
         report.measured("\(label): reconstruct into f16, p50", reconstructions.median * 1e6, "us")
         report.figure(
