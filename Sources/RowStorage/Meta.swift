@@ -13,7 +13,8 @@ package struct Meta: Equatable {
   package var foldedSeq: Int64
   /// Moves when rows vanish in another way than by folding: whoever indexed the tail must start again.
   package var eraseEpoch: Int64
-  /// Whether bytes of deleted users may still be in the write-ahead log.
+  /// Whether the write-ahead log is to be emptied: bytes of deleted users may be in it, or vacuum rewrites the file. No
+  /// snapshot stands between reads meanwhile.
   package var isErasePending: Bool
   /// Positions of all users.
   package var positions: Int64

@@ -66,9 +66,11 @@ package struct RowLayout: Hashable, Sendable {
       ofByteCount: (pageByteCount - Self.pageOverheadByteCount) / blocksPerPage - Self.rowOverheadByteCount)
   }
 
-  /// Positions whose payload, by estimate, has at most `budget` bytes; 1 if not even one has.
+  /// Positions whose payload, by estimate, has at most `budget` bytes; 1 if not even one has, and never more than a row
+  /// may hold: positions of one bit, or of none, would come to more.
   func capacity(ofByteCount budget: Int) -> Int {
-    var capacity = max(1, (budget - leastByteCount(count: 0, as: element)) * 8 / max(bitsPerPosition, 1))
+    let bits = (budget - leastByteCount(count: 0, as: element)) * 8
+    var capacity = min(max(1, bits / max(bitsPerPosition, 1)), RowStore.rowCountLimit)
     // Every column of indices ends at a byte.
     while capacity > 1, leastByteCount(count: capacity, as: element) + (columnBits * capacity + 7) / 8 > budget {
       capacity -= 1

@@ -35,7 +35,6 @@ extension RowStore {
       let reencoded = try migrate(plan, &fill, writer, progress)
       if reencoded == nil { try arrange(&fill, writer, progress) }
       try rewrite(plan, writer)
-      _ = try finishErasing(writer)
       return (folded, reencoded ?? 0)
     }
   }
@@ -187,6 +186,9 @@ extension RowStore {
 
   /// Gives the free space back.
   private func rewrite(_ plan: VacuumPlan, _ writer: Writer) throws(StoreError) {
+    // The log is emptied afterwards while other writers wait, and readers that never pause would hold it between their
+    // reads as well: where something is to be erased, nobody's snapshot stands.
+    _ = try withoutTailRows(writer) { (meta) throws(StoreError) in meta.isErasePending = true }
     readers.dropIdle()
     if let wanted = plan.pageByteCount, wanted != pageByteCount {
       try writer.session.changePageSize(to: wanted)
@@ -194,6 +196,11 @@ extension RowStore {
     } else {
       try writer.session.vacuum()
     }
+    guard try finishErasing(writer, milliseconds: Connection.busyTimeoutMilliseconds) else { return }
+    // Nothing is left in the log but the commit that said so.
+    readers.endIdleSnapshots()
+    writer.session.connection.setBusyTimeout(milliseconds: 0)
+    defer { writer.session.connection.setBusyTimeout(milliseconds: Connection.busyTimeoutMilliseconds) }
     _ = try writer.session.connection.checkpoint(truncate: true)
     writer.session.framesInLog = 0
   }

@@ -1,6 +1,7 @@
 import CacheTypes
 import Foundation
 import RowStorage
+import Synchronization
 import Testing
 
 /// A snapshot that stands between reads spares them SQLite's locks, and must be in nobody's way.
@@ -61,5 +62,31 @@ struct StandingSnapshotTests {
     for _ in 0..<10 { #expect(try store.length(of: 3) == 50) }
     _ = try store.vacuum(VacuumPlan()) { _, _ in }
     #expect(try sample.folder.bytes(of: "users.sqlite-wal").isEmpty)
+  }
+
+  @Test func `vacuum does not wait for another's reads that never pause`() throws {
+    let sample = try SampleStore()
+    let (store, other) = (try sample.open(), try sample.open())
+    for user in 0..<20 { try store.append(.integer(Int64(user)), (0..<50).map { UInt32($0) }) }
+    let isOver = Atomic(false)
+    let wrongReads = Atomic(0)
+    let waited = Mutex(Duration.zero)
+    DispatchQueue.concurrentPerform(iterations: 2) { thread in
+      if thread == 0 {
+        while !isOver.load(ordering: .relaxed) {
+          if (try? other.length(of: 3)) != 50 { wrongReads.add(1, ordering: .relaxed) }
+        }
+      } else {
+        let start = ContinuousClock.now
+        for _ in 0..<3 { _ = try? store.vacuum(VacuumPlan()) { _, _ in } }
+        waited.withLock { $0 = ContinuousClock.now - start }
+        isOver.store(true, ordering: .relaxed)
+      }
+    }
+    #expect(wrongReads.load(ordering: .relaxed) == 0)
+    // Each of them would give up after ten seconds, during which nobody could write.
+    #expect(waited.withLock { $0 } < .seconds(8))
+    #expect(try SideDatabase(sample.path).integer("SELECT erase_pending FROM meta") == 0)
+    #expect(try store.append(3, [1]) == 51)
   }
 }

@@ -80,4 +80,21 @@ struct StraightRunTests {
     }
     #expect(try store.problems() == [], "seed \(seed)")
   }
+
+  @Test(arguments: ElementType.allCases, [1, 2])
+  func `positions of next to no bits stay within what a row may hold`(element: ElementType, poolRows: Int) throws {
+    let shape = ModelShape(
+      embeddingWidth: 8, layers: [LayerShape(key: Sample.part(0, 6, poolRows), value: nil, heads: 1)])
+    let sample = try SampleStore(shape, element: element, pageByteCount: 65_536)
+    let store = try sample.open()
+    var tags = (0..<140_000).map { UInt32($0) }
+    try store.append(5, tags)
+    try store.append(5, Array(tags.prefix(70_000)))
+    tags += tags.prefix(70_000)
+    #expect(try store.holds(5, tags))
+    try store.fold()
+    _ = try store.vacuum(VacuumPlan()) { _, _ in }
+    #expect(try store.holds(5, tags))
+    #expect(try store.problems() == [])
+  }
 }
