@@ -190,11 +190,16 @@ extension RowStore {
     // reads as well: where something is to be erased, nobody's snapshot stands.
     _ = try withoutTailRows(writer) { (meta) throws(StoreError) in meta.isErasePending = true }
     readers.dropIdle()
-    if let wanted = plan.pageByteCount, wanted != pageByteCount {
-      try writer.session.changePageSize(to: wanted)
-      memory.withLock { $0.pageByteCount = wanted }
-    } else {
-      try writer.session.vacuum()
+    do throws(StoreError) {
+      if let wanted = plan.pageByteCount, wanted != pageByteCount {
+        try writer.session.changePageSize(to: wanted)
+        memory.withLock { $0.pageByteCount = wanted }
+      } else {
+        try writer.session.vacuum()
+      }
+    } catch {
+      _ = try? finishErasing(writer, milliseconds: Self.idleSnapshotMilliseconds)
+      throw error
     }
     guard try finishErasing(writer, milliseconds: Connection.busyTimeoutMilliseconds) else { return }
     // Nothing is left in the log but the commit that said so.

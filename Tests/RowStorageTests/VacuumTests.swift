@@ -101,6 +101,7 @@ struct VacuumTests {
     } catch StoreError.busy {
     }
     #expect(store.pageByteCount == 4_096)
+    #expect(try SideDatabase(sample.path).integer("SELECT erase_pending FROM meta") == 0)
     #expect(try other.append(5, [2]) == 2)
     #expect(try store.append(5, [3]) == 3)
     #expect(try store.holds(5, [1, 2, 3]))
