@@ -109,8 +109,8 @@ extension RowStore {
 
   // MARK: One history
 
-  /// Writes the blocks of the next user anew. Those of another model stay as they are. So do damaged ones, unless the
-  /// element type changes, which must not leave anybody behind.
+  /// Writes the blocks of the next user anew. Those of another model stay as they are. So do damaged ones, and those
+  /// with numbers too large for the element type, unless that changes now, which must not leave anybody behind.
   ///
   /// - Returns: false if there is no next user.
   private func rewriteNext(
@@ -132,7 +132,12 @@ extension RowStore {
       return true
     }
     do throws(StoreError) { try entries.validate(against: target.layout.shape, element: target.layout.element) } catch {
-      throw .invalidInput("user \(user) has a number that the new element type cannot hold: \(error)")
+      guard !pass.isMigration else {
+        throw .invalidInput("user \(user) has a number that the new element type cannot hold: \(error)")
+      }
+      // Rows of a model that was replaced, and came back after the element type had changed.
+      try leave(number, &fill, session)
+      return true
     }
     try writer.session.deleteBlocks(number)
     for stretch in writer.found.stretches(sealedIn: target) {
