@@ -65,6 +65,8 @@ extension RowStore {
       throw .damaged("\(path): user \(user): the newest block is of another model than the rows after it")
     }
     guard newest.count < target.blockCapacity else { return newest.end..<newest.end }
+    // Left from before the element type changed, while another model was in use: the present one may be too narrow.
+    guard generation.arrival == target.arrival else { return newest.end..<newest.end }
     // Eight-bit blocks are final: their numbers are never rounded twice.
     let isSealed = unsafe session.blocksFromNewest.withBytes(4) { payload in
       unsafe generation.codec.element(of: payload) != generation.arrival

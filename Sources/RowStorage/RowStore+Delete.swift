@@ -42,7 +42,7 @@ extension RowStore {
   }
 
   /// How long a delete waits for other processes' idle snapshots, which end by themselves.
-  private static let idleSnapshotMilliseconds: Int32 = 100
+  static let idleSnapshotMilliseconds: Int32 = 100
 
   /// Empties the log if erased bytes may be in it.
   ///

@@ -109,8 +109,8 @@ extension RowStore {
 
   // MARK: One history
 
-  /// Writes the blocks of the next user anew. Those of another model stay as they are. So do damaged ones, unless the
-  /// element type changes, which must not leave anybody behind.
+  /// Writes the blocks of the next user anew. Those of another model stay as they are. So do damaged ones, and those
+  /// with numbers too large for the element type, unless that changes now, which must not leave anybody behind.
   ///
   /// - Returns: false if there is no next user.
   private func rewriteNext(
@@ -132,7 +132,12 @@ extension RowStore {
       return true
     }
     do throws(StoreError) { try entries.validate(against: target.layout.shape, element: target.layout.element) } catch {
-      throw .invalidInput("user \(user) has a number that the new element type cannot hold: \(error)")
+      guard !pass.isMigration else {
+        throw .invalidInput("user \(user) has a number that the new element type cannot hold: \(error)")
+      }
+      // Rows of a model that was replaced, and came back after the element type had changed.
+      try leave(number, &fill, session)
+      return true
     }
     try writer.session.deleteBlocks(number)
     for stretch in writer.found.stretches(sealedIn: target) {
@@ -190,11 +195,16 @@ extension RowStore {
     // reads as well: where something is to be erased, nobody's snapshot stands.
     _ = try withoutTailRows(writer) { (meta) throws(StoreError) in meta.isErasePending = true }
     readers.dropIdle()
-    if let wanted = plan.pageByteCount, wanted != pageByteCount {
-      try writer.session.changePageSize(to: wanted)
-      memory.withLock { $0.pageByteCount = wanted }
-    } else {
-      try writer.session.vacuum()
+    do throws(StoreError) {
+      if let wanted = plan.pageByteCount, wanted != pageByteCount {
+        try writer.session.changePageSize(to: wanted)
+        memory.withLock { $0.pageByteCount = wanted }
+      } else {
+        try writer.session.vacuum()
+      }
+    } catch {
+      _ = try? finishErasing(writer, milliseconds: Self.idleSnapshotMilliseconds)
+      throw error
     }
     guard try finishErasing(writer, milliseconds: Connection.busyTimeoutMilliseconds) else { return }
     // Nothing is left in the log but the commit that said so.

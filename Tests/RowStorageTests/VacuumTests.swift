@@ -101,6 +101,7 @@ struct VacuumTests {
     } catch StoreError.busy {
     }
     #expect(store.pageByteCount == 4_096)
+    #expect(try SideDatabase(sample.path).integer("SELECT erase_pending FROM meta") == 0)
     #expect(try other.append(5, [2]) == 2)
     #expect(try store.append(5, [3]) == 3)
     #expect(try store.holds(5, [1, 2, 3]))
@@ -125,6 +126,30 @@ struct VacuumTests {
     for _ in 0..<2 { _ = try store.vacuum(VacuumPlan()) { _, _ in } }
     _ = try store.vacuum(VacuumPlan(element: .i8)) { _, _ in }
     _ = try store.vacuum(VacuumPlan()) { _, _ in }
+    #expect(try store.problems() == [])
+  }
+
+  @Test(arguments: [false, true], [ElementType.f16, .i8])
+  func `numbers too large for the element type outlive their model's absence`(appends: Bool, to: ElementType) throws {
+    let sample = try SampleStore(Sample.wide)
+    var store = try sample.open()
+    var entries = Sample.entries([1, 2, 3], Sample.wide)
+    entries.layers[0].valueUser[4] = 1e6
+    _ = try store.append(entries, [Run(user: 5, rows: 0..<3)])
+    try store.fold()
+    try store.adopt(Sample.record(Sample.plain, name: "other"))
+    store = try sample.open()
+    _ = try store.vacuum(VacuumPlan(element: to)) { _, _ in }
+    try store.adopt(Sample.record(Sample.wide))
+    store = try sample.open()
+    #expect(store.element == to)
+    if appends { try store.append(5, [4]) }
+    try store.fold()
+    #expect(try store.read(5, .range(0..<3)).entries == entries)
+    try store.append(6, [1])
+    _ = try store.vacuum(VacuumPlan()) { _, _ in }
+    #expect(try store.read(5, .range(0..<3)).entries == entries)
+    #expect(try store.length(of: 5) == (appends ? 4 : 3))
     #expect(try store.problems() == [])
   }
 }
