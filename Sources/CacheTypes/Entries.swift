@@ -65,7 +65,8 @@ public struct Entries: Hashable, Sendable {
   package mutating func resize(for shape: ModelShape, layers wanted: Range<Int>?, count: Int) {
     func resize<Number: Numeric>(_ column: inout [Number], to count: Int) {
       guard column.capacity >= count else {
-        column = Array(repeating: 0, count: count)
+        // Numbers have no invalid bits, and whoever asks for the room writes every one before anybody reads it.
+        column = unsafe Array(unsafeUninitializedCapacity: count) { _, initialized in initialized = count }
         return
       }
       if column.count > count { column.removeLast(column.count - count) }

@@ -84,9 +84,7 @@ extension CacheStore {
   private func read(
     _ user: UserID, _ positions: Range<Int>?, layers: Range<Int>?, keepsColumns: Bool
   ) throws(StoreError) -> UserRows {
-    try rows.withSnapshot { (snapshot) throws(StoreError) in
-      try snapshot.read(user, positions.map { .range($0) } ?? .all, layers: layers, keepsColumns: keepsColumns)
-    }
+    try rows.read(user, positions.map { .range($0) } ?? .all, layers: layers, keepsColumns: keepsColumns)
   }
 
   private func reconstruct(_ entries: Entries, layer: Int, first: Int) throws(StoreError) -> FullKV {

@@ -1,6 +1,7 @@
-/// One user's rows on their way from SQLite to the codec: found, checked for gaps and for their checksums, copied,
-/// unpacked. Readers, folds and migrations all go through here. The copies are needed because SQLite's bytes last only
-/// until the next step, and because a length that a file claims must not be believed before the rows are there.
+/// One user's rows on their way from SQLite to the codec: found, checked for gaps and for their checksums, then
+/// unpacked on the spot (reads) or copied and unpacked later (folds, vacuum, very long reads). Copies are needed where
+/// bytes must outlive the next step, and where a length that a file claims must not be believed before the rows are
+/// there.
 
 package import CacheTypes
 
@@ -75,18 +76,51 @@ struct FoundRows: ~Copyable {
     return newest
   }
 
-  /// Copies the rows that hold `positions`: blocks from the newest back, then the tail in order. Blocks must meet, and
-  /// reach down to the lowest wanted position; the tail must go on where blocks end.
+  /// Copies the rows that hold `positions`.
   ///
   /// - Precondition: `startCollecting` was the last call; `tail` are the user's rows that end beyond its block.
   mutating func collect(_ positions: Range<Int>, _ tail: [TailRow], _ session: ReadSession) throws(StoreError) {
+    try unsafe Self.walk(newest, positions, tail, session) { (payload, place, cut) throws(StoreError) in
+      unsafe add(payload, place, cut)
+    }
+  }
+
+  /// Unpacks the rows that hold `positions` as they are found, without a copy: position p goes to place p + `offset` of
+  /// `entries`, which were given their room on the word of rows that nobody has looked at yet.
+  ///
+  /// - Precondition: as for `collect`.
+  mutating func unpack(
+    _ positions: Range<Int>, _ tail: [TailRow], into entries: inout Entries, at offset: Int, layers: Range<Int>?,
+    newestGeneration: Generation, _ store: RowStore, _ session: ReadSession
+  ) throws(StoreError) {
+    known = newestGeneration
+    let layers = layers ?? 0..<entries.layers.count
+    try unsafe Self.walk(newest, positions, tail, session) { (payload, place, cut) throws(StoreError) in
+      let generation = try generation(place.generation, store, session)
+      guard generation.modelID == store.modelID else {
+        throw .damaged("\(store.path): user \(place.user), position \(place.position): a row of another model")
+      }
+      try unsafe generation.codec.unpack(
+        payload, count: place.count, range: cut.lowerBound - place.position..<cut.upperBound - place.position,
+        wanted: layers, into: &entries, at: cut.lowerBound + offset,
+        place: "\(store.path): user \(place.user), position \(place.position)")
+    }
+  }
+
+  /// Hands the payloads that hold `positions` to `take`, checksums verified, each with the wanted positions of its row:
+  /// blocks from the newest back, then the tail in order. Blocks must meet, and reach down to the lowest wanted
+  /// position; the tail must go on where blocks end.
+  private static func walk(
+    _ newest: RowPlace?, _ positions: Range<Int>, _ tail: [TailRow], _ session: ReadSession,
+    _ take: (UnsafeRawBufferPointer, RowPlace, Range<Int>) throws(StoreError) -> Void
+  ) throws(StoreError) {
     defer { session.blocksFromNewest.reset() }
     let path = session.connection.path
     let blockEnd = newest?.end ?? 0
     if var place = newest {
       while true {
         let cut = positions.clamped(to: place.position..<place.end)
-        if !cut.isEmpty { try add(session.blocksFromNewest, 3, place, cut) }
+        if !cut.isEmpty { try unsafe verify(session.blocksFromNewest, 3, place, cut, take) }
         guard place.position > positions.lowerBound else { break }
         let next = try session.blocksFromNewest.step() ? try RowPlace(session.blocksFromNewest, user: place.user) : nil
         guard next?.end ?? 0 == place.position else {
@@ -104,12 +138,30 @@ struct FoundRows: ~Copyable {
       }
       let cut = positions.clamped(to: end..<max(end, row.end))
       end = max(end, row.end)
-      if !cut.isEmpty { try add(row, cut, session) }
+      if !cut.isEmpty { try unsafe verify(row, cut, session, take) }
     }
   }
 
   /// Copies a tail row, read by its number.
   mutating func add(_ row: TailRow, _ cut: Range<Int>, _ session: ReadSession) throws(StoreError) {
+    try unsafe Self.verify(row, cut, session) { (payload, place, cut) throws(StoreError) in
+      unsafe add(payload, place, cut)
+    }
+  }
+
+  /// Copies the row that a statement stands on: `column` is its checksum, the next one its payload.
+  mutating func add(
+    _ statement: borrowing Statement, _ column: Int32, _ place: RowPlace, _ cut: Range<Int>
+  ) throws(StoreError) {
+    try unsafe Self.verify(statement, column, place, cut) { (payload, place, cut) throws(StoreError) in
+      unsafe add(payload, place, cut)
+    }
+  }
+
+  private static func verify(
+    _ row: TailRow, _ cut: Range<Int>, _ session: ReadSession,
+    _ take: (UnsafeRawBufferPointer, RowPlace, Range<Int>) throws(StoreError) -> Void
+  ) throws(StoreError) {
     session.tailRow.bind(row.seq, at: 1)
     defer { session.tailRow.reset() }
     let path = session.connection.path
@@ -118,12 +170,12 @@ struct FoundRows: ~Copyable {
     guard try session.tailRow.user(0) == row.user, session.tailRow.integer(1) == Int64(place.position),
       session.tailRow.integer(2) == Int64(place.count), session.tailRow.integer(3) == place.generation
     else { throw .damaged("\(path): tail row \(row.seq) is not the one that was indexed") }
-    try add(session.tailRow, 4, place, cut)
+    try unsafe verify(session.tailRow, 4, place, cut, take)
   }
 
-  /// Copies the row that a statement stands on: `column` is its checksum, the next one its payload.
-  mutating func add(
-    _ statement: borrowing Statement, _ column: Int32, _ place: RowPlace, _ cut: Range<Int>
+  private static func verify(
+    _ statement: borrowing Statement, _ column: Int32, _ place: RowPlace, _ cut: Range<Int>,
+    _ take: (UnsafeRawBufferPointer, RowPlace, Range<Int>) throws(StoreError) -> Void
   ) throws(StoreError) {
     guard place.count <= RowStore.rowCountLimit else {
       throw .damaged(
@@ -135,7 +187,7 @@ struct FoundRows: ~Copyable {
       guard unsafe RowChecksum.of(place, payload) == checksum else {
         throw .damaged("\(path): user \(place.user), position \(place.position): the row's checksum does not match")
       }
-      unsafe add(payload, place, cut)
+      try unsafe take(payload, place, cut)
     }
   }
 

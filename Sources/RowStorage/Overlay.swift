@@ -100,6 +100,7 @@ package struct Overlay: ~Copyable {
   /// The user's rows with `seq < limit` that end beyond `position`, oldest first; markers of straight runs too.
   package func rows(of user: UserID, below limit: Int64, endingBeyond position: Int) -> [TailRow] {
     var found: [TailRow] = []
+    guard count > 0 else { return found }
     var place = table[slot(of: user)]
     while rows.contains(place) {
       let row = rows[place]

@@ -18,6 +18,7 @@ struct UnsafeFileTests {
     "Sources/CKVDBCommand/TemporaryFolder.swift",
     "Sources/CKVDBCommand/TensorInput.swift",
     "Sources/CacheTypes/Checksum.swift",
+    "Sources/CacheTypes/Entries.swift",
     "Sources/CacheTypes/FileSystem.swift",
     "Sources/CacheTypes/OpenFile.swift",
     "Sources/CacheTypes/Tensor.swift",
