@@ -1,6 +1,7 @@
 /// Softmax attention from ckvdb beside what keeps full f16 keys and values (LMDB, RocksDB, SQLite, all with one SIMD
 /// kernel), what computes them again from embeddings, and PyTorch. The same users, in turns, in one run. "Cold": random
 /// users out of a set whose full keys and values are four times the last-level cache; "hot": one user over and over.
+/// Every user is read once before: the peers' sets are in memory since they were written, ckvdb's since then.
 
 import CollectiveKV
 import Glibc
@@ -73,6 +74,7 @@ enum AttendPeersBenchmark {
     let attention = FullAttention(count: what.length, heads: heads)
     let store = stores.ours[heads]!.store
     var random = SplitMix(seed: what.options.seed)
+    for user in what.population.ids { _ = try store.attend(what.queries[0], user: .integer(user)) }
     for isCold in [true, false] {
       var ours = Samples()
       var theirs = stores.peers.map { _ in Samples() }
