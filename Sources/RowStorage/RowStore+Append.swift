@@ -166,7 +166,7 @@ extension RowStore {
     let user = run.user
     let (newest, cached) = memory.withLock { memory in
       let newest = memory.overlay.newest(of: user)
-      return (newest, newest == nil ? memory.lengths.length(of: user) : nil)
+      return (newest, newest == nil ? memory.lengths.value(of: user).map { Int($0) } : nil)
     }
     if let cached { return (cached, false) }
     var length = 0
@@ -180,7 +180,7 @@ extension RowStore {
       guard run.resetsStaleUser else { throw .staleUser(user) }
       return (0, true)
     }
-    if newest == nil { memory.withLock { $0.lengths.set(length, for: user) } }
+    if newest == nil { memory.withLock { $0.lengths.set(UInt32(length), for: user) } }
     return (length, false)
   }
 

@@ -52,7 +52,7 @@ package final class RowStore: Sendable {
   /// What is remembered of the database.
   struct Memory: ~Copyable {
     var overlay = Overlay()
-    var lengths = LengthCache()
+    var lengths = UserCache(capacity: 1 << 17)
     var generations: [Int64: Generation] = [:]
     var pageByteCount: Int
     /// Set when a commit failed: nothing may be written or trusted after it.
@@ -175,7 +175,7 @@ package final class RowStore: Sendable {
       if !forgets {
         // Users of another model have no length here.
         for row in ended where memory.generations[Int64(row.generation)]?.modelID == modelID {
-          memory.lengths.set(row.end, for: row.user)
+          memory.lengths.set(UInt32(row.end), for: row.user)
         }
         isCacheRight = true
       }

@@ -15,6 +15,11 @@ final class ReadSession {
   private var next: Meta?
   /// What the log's index said when the newest snapshot was taken.
   private var header: LogHeader?
+  /// Numbers of users, true while `erase_epoch` is `numbersEpoch`: only a user that was erased gets another one. A
+  /// session that writes has no epoch and remembers nothing, since it may erase a user and add it again in one
+  /// transaction.
+  private var numbers = UserCache(capacity: 1 << 16)
+  private var numbersEpoch: Int64?
   /// When the session was last given back, in the pool's ticks.
   var idleSince = 0
   /// Scratch for the rows of one user.
@@ -82,6 +87,10 @@ final class ReadSession {
     let after = connection.logHeader()
     let isQuiet = before != nil && before == header && before == after
     header = before == after ? before : nil
+    if counters.eraseEpoch != numbersEpoch {
+      numbers.removeAll()
+      numbersEpoch = counters.eraseEpoch
+    }
     next = isQuiet && after!.frames < Self.shortLogFrameCount && !counters.isErasePending ? counters : nil
     return counters
   }
@@ -167,12 +176,14 @@ final class ReadSession {
   }
 
   private func givenNumber(of user: UserID) throws(StoreError) -> UserNumber? {
+    if numbersEpoch != nil, let bits = numbers.value(of: user) { return UserNumber(Int32(bitPattern: bits)) }
     numberOfUser.bind(user, at: 1)
     defer { numberOfUser.reset() }
     guard try numberOfUser.step() else { return nil }
     guard let value = Int32(exactly: numberOfUser.integer(0)), value < 0 else {
       throw .damaged("\(connection.path): user \(user) has the number \(numberOfUser.integer(0))")
     }
+    if numbersEpoch != nil { numbers.set(UInt32(bitPattern: value), for: user) }
     return UserNumber(value)
   }
 

@@ -147,30 +147,31 @@ struct OverlayTests {
     #expect(overlay.rows(of: .integer(1), below: .max, endingBeyond: 0).map(\.end) == [2, 3])
   }
 
-  @Test func `the length cache keeps recent lengths, stays bounded and is never wrong`() {
-    var cache = LengthCache()
-    let users: [UserID] = (0..<LengthCache.capacity * 2).map { number in
+  @Test func `a cache of users keeps recent ones, stays bounded and is never wrong`() {
+    let capacity = 1 << 15
+    var cache = UserCache(capacity: capacity)
+    let users: [UserID] = (0..<capacity * 2).map { number in
       if number % 9 != 0 { return .integer(Int64(number) * 3) }
       return .bytes((0..<3).map { UInt8(number >> ($0 * 8) & 255) })
     }
     var lengths: [UserID: Int] = [:]
     for (number, user) in users.enumerated() {
       lengths[user] = number
-      cache.set(number, for: user)
-      if number % 97 == 0 { #expect(cache.length(of: user) == number) }
+      cache.set(UInt32(number), for: user)
+      if number % 97 == 0 { #expect(cache.value(of: user) == UInt32(number)) }
     }
-    #expect(cache.count <= LengthCache.capacity)
+    #expect(cache.count <= capacity)
     var found = 0
-    for user in users.suffix(LengthCache.capacity / 4) {
-      guard let length = cache.length(of: user) else { continue }
-      #expect(length == lengths[user])
+    for user in users.suffix(capacity / 4) {
+      guard let length = cache.value(of: user) else { continue }
+      #expect(Int(length) == lengths[user])
       found += 1
     }
-    #expect(found * 5 >= LengthCache.capacity / 4 * 4, "\(found) of \(LengthCache.capacity / 4)")
+    #expect(found * 5 >= capacity / 4 * 4, "\(found) of \(capacity / 4)")
     cache.set(6, for: users[0])
-    #expect(cache.length(of: users[0]) == 6)
-    #expect(cache.length(of: .integer(-1)) == nil)
+    #expect(cache.value(of: users[0]) == 6)
+    #expect(cache.value(of: .integer(-1)) == nil)
     cache.removeAll()
-    #expect(cache.length(of: users[0]) == nil)
+    #expect(cache.value(of: users[0]) == nil)
   }
 }

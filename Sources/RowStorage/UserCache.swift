@@ -1,42 +1,42 @@
-/// The lengths of users whose rows are all in blocks, so that an append need not look for the user's newest block.
-/// Only the writing thread asks, inside a transaction, after the overlay has seen every row that could have changed a
-/// length.
+/// Numbers by user, a bounded number of them: the lengths of users whose rows are all in blocks, so that an append need
+/// not look for the user's newest block, and the numbers that stand for users in keys. What is remembered may be wrong
+/// after a change that this process did not see: whoever asks sees to it that there was none.
 
 package import CacheTypes
 
-/// Lengths of users whose rows are all in blocks, a bounded number: each user has two slots where it may stand, and
-/// whoever came to them last stays.
-package struct LengthCache: ~Copyable {
+/// Each user has two slots where it may stand; whoever came to them last stays.
+package struct UserCache: ~Copyable {
   /// Users that are remembered at most.
-  package static let capacity = 1 << 17
+  package let capacity: Int
   private static let firstCapacity = 1 << 10
 
   /// Byte ids are rare, and stand for themselves by their hash and their bytes.
   private struct Slot {
     var user: UserID
-    var length: UInt32
+    var value: UInt32
   }
   private var slots: ContiguousArray<Slot?> = []
   /// Slots taken since the table last grew.
   private var used = 0
 
-  package init() {}
+  /// - Parameter capacity: a power of two.
+  package init(capacity: Int) { self.capacity = capacity }
 
-  /// Lengths that are remembered.
+  /// Users that are remembered.
   package var count: Int { slots.reduce(0) { $0 + ($1 == nil ? 0 : 1) } }
 
-  package mutating func length(of user: UserID) -> Int? {
+  package mutating func value(of user: UserID) -> UInt32? {
     guard !slots.isEmpty else { return nil }
     let first = firstSlot(of: user)
-    if let slot = slots[first], slot.user == user { return Int(slot.length) }
+    if let slot = slots[first], slot.user == user { return slot.value }
     guard let slot = slots[first + 1], slot.user == user else { return nil }
     slots.swapAt(first, first + 1)
-    return Int(slot.length)
+    return slot.value
   }
 
-  package mutating func set(_ length: Int, for user: UserID) {
-    if used * 2 >= slots.count, slots.count < Self.capacity { grow() }
-    insert(Slot(user: user, length: UInt32(length)))
+  package mutating func set(_ value: UInt32, for user: UserID) {
+    if used * 2 >= slots.count, slots.count < capacity { grow() }
+    insert(Slot(user: user, value: value))
   }
 
   package mutating func removeAll() {
