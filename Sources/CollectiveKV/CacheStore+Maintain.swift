@@ -20,8 +20,9 @@ extension CacheStore {
   @discardableResult
   public func fold() throws(StoreError) -> Int { try rows.fold() }
 
-  /// Folds everything, re-encodes or repages where asked, and gives free space back. Readers go on, writers wait. It
-  /// needs up to three times the store's space while it runs; a kill at any moment leaves the old rows or the new.
+  /// Folds everything, writes every history in rows that fill pages, in another element type or page size where asked,
+  /// and gives free space back. Readers go on, writers wait. It needs up to three times the store's space while it
+  /// runs; a kill at any moment leaves every row in its old place or its new one.
   ///
   /// - Throws: `StoreError.busy` if the page size cannot change because other connections are open; `.invalidInput`
   ///   if a number cannot be held in the new element type.

@@ -8,7 +8,8 @@ public struct CreateOptions: Sendable {
   public var keepsItems: Bool
   /// Whether the timestamp of every position is kept.
   public var keepsTimestamps: Bool
-  /// Bytes of a database page: 4,096, 8,192, 16,384, 32,768 or 65,536. A full block of rows takes a ninth of it.
+  /// Bytes of a database page: 4,096, 8,192, 16,384, 32,768 or 65,536. Until a vacuum fills pages, a
+  /// block of rows takes a ninth of one, in i8 a fifth.
   public var pageByteCount: Int
   public var durability: Durability
 

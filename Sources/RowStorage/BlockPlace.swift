@@ -33,9 +33,9 @@ enum BlockPlace {
     Int64(number.value) << positionBits | Int64(position)
   }
 
-  /// The key that lies behind all of the user's.
+  /// The greatest key that can be the user's; no position is so high, but a file may say so.
   @inline(__always)
-  static func end(_ number: UserNumber) -> Int64 { key(number, Int(UInt32.max)) }
+  static func last(_ number: UserNumber) -> Int64 { key(number, Int(UInt32.max)) }
 
   @inline(__always)
   static func number(of key: Int64) -> UserNumber { UserNumber(Int32(truncatingIfNeeded: key >> positionBits)) }

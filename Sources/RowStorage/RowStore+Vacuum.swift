@@ -65,7 +65,9 @@ extension RowStore {
         id: meta.generation, modelID: modelID, layout: layout, pageByteCount: plan.pageByteCount ?? pageByteCount)
       memory.withLock { $0.generations[target.id] = target }
       var pass = Pass(isMigration: true, total: Int(meta.positions))
-      while try rewriteNext(&pass, to: target, &fill, writer) { pass.report(progress) }
+      while try rewriteNext(&pass, to: target, &fill, writer) {
+        if pass.userCount.isMultiple(of: Self.vacuumSliceUserCount) { pass.report(progress) }
+      }
       return pass.userCount
     }
     return count
@@ -97,14 +99,12 @@ extension RowStore {
   private struct Pass {
     let isMigration: Bool
     var total: Int
-    /// Blocks from this key on are still to be written.
-    var key = Int64.min
+    /// Blocks from this key on are still to be written; `nil`: none.
+    var key: Int64? = .min
     var userCount = 0
     var positionCount = 0
 
-    func report(_ progress: (Int, Int) -> Void) {
-      if userCount.isMultiple(of: 512) { progress(positionCount, max(total, positionCount)) }
-    }
+    func report(_ progress: (Int, Int) -> Void) { progress(positionCount, max(total, positionCount)) }
   }
 
   // MARK: One history
@@ -117,8 +117,9 @@ extension RowStore {
     _ pass: inout Pass, to target: Generation, _ fill: inout PageFill, _ writer: Writer
   ) throws(StoreError) -> Bool {
     let session = writer.session.reading
-    guard let number = try session.blockNumber(from: pass.key) else { return false }
-    pass.key = BlockPlace.end(number)
+    guard let key = pass.key, let number = try session.blockNumber(from: key) else { return false }
+    let last = BlockPlace.last(number)
+    pass.key = last < .max ? last + 1 : nil
     var entries: Entries?
     var user: UserID?
     do throws(StoreError) {

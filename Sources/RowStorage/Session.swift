@@ -45,7 +45,7 @@ final class ReadSession {
     meta = try connection.prepare(Meta.select)
     blocksFromNewest = try connection.prepare(
       """
-      SELECT place, count, generation, checksum, payload FROM block WHERE place >= ?1 AND place < ?2
+      SELECT place, count, generation, checksum, payload FROM block WHERE place >= ?1 AND place <= ?2
       ORDER BY place DESC
       """)
     nextBlock = try connection.prepare("SELECT place FROM block WHERE place >= ?1 ORDER BY place LIMIT 1")
@@ -158,7 +158,7 @@ final class ReadSession {
   func bindBlocks(_ number: UserNumber) {
     blocksFromNewest.reset()
     blocksFromNewest.bind(BlockPlace.key(number, 0), at: 1)
-    blocksFromNewest.bind(BlockPlace.end(number), at: 2)
+    blocksFromNewest.bind(BlockPlace.last(number), at: 2)
   }
 
   /// Where a user's newest block is. Ends a run of `blocksFromNewest`.
@@ -281,7 +281,7 @@ final class WriteSession {
     deleteNumber = try reading.connection.prepare("DELETE FROM user WHERE number = ?1")
     deleteTailRow = try reading.connection.prepare("DELETE FROM tail WHERE seq = ?1")
     deleteTailRange = try reading.connection.prepare("DELETE FROM tail WHERE seq > ?1 AND seq <= ?2")
-    deleteBlocks = try reading.connection.prepare("DELETE FROM block WHERE place >= ?1 AND place < ?2")
+    deleteBlocks = try reading.connection.prepare("DELETE FROM block WHERE place >= ?1 AND place <= ?2")
     tailRange = try reading.connection.prepare(
       """
       SELECT seq, user, position, count, generation, checksum, payload FROM tail WHERE seq > ?1 AND seq <= ?2
@@ -338,7 +338,7 @@ final class WriteSession {
 
   func deleteBlocks(_ number: UserNumber) throws(StoreError) {
     deleteBlocks.bind(BlockPlace.key(number, 0), at: 1)
-    deleteBlocks.bind(BlockPlace.end(number), at: 2)
+    deleteBlocks.bind(BlockPlace.last(number), at: 2)
     try deleteBlocks.run()
   }
 

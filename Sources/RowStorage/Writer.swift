@@ -126,7 +126,7 @@ final class Writer {
   }
 
   /// Writes the packed block in `scratch`.
-  func writeBlock(_ place: RowPlace, _ number: UserNumber) throws(StoreError) {
+  private func writeBlock(_ place: RowPlace, _ number: UserNumber) throws(StoreError) {
     session.replaceBlock.bind(BlockPlace.key(number, place.position), at: 1)
     unsafe bindRow(session.replaceBlock, from: 2, place, scratch.bytes)
     try session.replaceBlock.run()

@@ -18,6 +18,23 @@ struct PageFillTests {
     return histories
   }
 
+  @Test(arguments: [7, -1, Int(Int32.max)])
+  func `a block at a place that no position has is damage, and vacuum ends`(number: Int) throws {
+    let sample = try SampleStore()
+    let store = try sample.open()
+    for user: UserID in [7, -1, .integer(Int64(Int32.max)), 20] { try store.append(user, [1, 2, 3]) }
+    try store.fold()
+    try SideDatabase(sample.path).execute(
+      """
+      INSERT INTO block SELECT (\(number) << 32) + 4294967295, count, generation, checksum, payload FROM block
+      WHERE place >> 32 = 20
+      """)
+    _ = try store.vacuum(VacuumPlan()) { _, _ in }
+    #expect(try !store.problems().isEmpty)
+    #expect(throws: StoreError.self) { try store.read(.integer(Int64(number))) }
+    #expect(try store.holds(20, [1, 2, 3]))
+  }
+
   @Test(
     arguments: [ElementType.f32, .f16, .i8], [KeptColumns(rawValue: 0), .items, [.items, .timestamps]])
   func `pages are full after vacuum and no row leaves its page`(element: ElementType, columns: KeptColumns) throws {
