@@ -50,9 +50,17 @@ enum Machine {
 
   static var memoryByteCount: Int { Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE))) }
 
+  /// The last cache that data of one core can be in, as the kernel sees it. `sysconf` adds up the caches of all core
+  /// groups of a package, which no core can fill.
   static let lastLevelCacheByteCount: Int = {
-    let sizes = [Int32(_SC_LEVEL4_CACHE_SIZE), Int32(_SC_LEVEL3_CACHE_SIZE), Int32(_SC_LEVEL2_CACHE_SIZE)]
-    return sizes.map { Int(sysconf($0)) }.first { $0 > 0 } ?? 32 << 20
+    let levels = (0..<8).compactMap { index -> (level: Int, byteCount: Int)? in
+      let path = "/sys/devices/system/cpu/cpu0/cache/index\(index)"
+      let size = field(path + "/size")
+      guard let level = Int(field(path + "/level")), size.hasSuffix("K"), let kibibytes = Int(size.dropLast())
+      else { return nil }
+      return (level, kibibytes << 10)
+    }
+    return levels.max { $0.level < $1.level }?.byteCount ?? 32 << 20
   }()
 
   private static var cpuName: String {
