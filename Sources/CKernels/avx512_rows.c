@@ -20,12 +20,13 @@ INLINE void prefetch_rows(const unsigned char *matrix, size_t stride, const uint
   }
 }
 
-INLINE size_t line_count(size_t width, enum ckv_format format) { return (width * element_size(format) + 63) / 64; }
+/* Cache lines that a row may lie in: rows begin anywhere in a line. */
+INLINE size_t line_count(size_t width, enum ckv_format format) { return (width * element_size(format) + 126) / 64; }
 
 /* --- dot products --- */
 
 #define DOT_ROWS 4          /* rows at a time: they share the vector's loads */
-#define DOT_ROWS_AHEAD 8    /* rows between asking for one and reading it */
+#define DOT_ROWS_AHEAD 16   /* rows between asking for one and reading it */
 
 /* One vector of lanes for each of `group` rows that start at `starts`. */
 INLINE void row_lanes(const unsigned char *matrix, const size_t *starts, const int group, const float *vector,

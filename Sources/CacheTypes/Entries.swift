@@ -60,6 +60,22 @@ public struct Entries: Hashable, Sendable {
       timestamps: keepsTimestamps ? Array(repeating: 0, count: count) : nil)
   }
 
+  /// Bytes of the layers' columns.
+  package var byteCount: Int {
+    layers.reduce(0) { total, layer in
+      total + 4 * (layer.keyIndices.count + layer.valueIndices.count + layer.keyUser.count + layer.valueUser.count)
+    }
+  }
+
+  /// Bytes of the columns of `count` positions of a model.
+  package static func byteCount(_ shape: ModelShape, layers wanted: Range<Int>?, count: Int) -> Int {
+    let layers = shape.layers[wanted ?? shape.layers.indices]
+    return layers.reduce(0) { total, layer in
+      let value = layer.value?.userWidth ?? 0
+      return total + 4 * count * (1 + (layer.storesValueIndices ? 1 : 0) + layer.key.userWidth + value)
+    }
+  }
+
   /// Gives the columns room for `count` positions, in the memory that they have if it suffices. What they then hold is
   /// whatever was there: every position is to be written. Optional columns are dropped.
   package mutating func resize(for shape: ModelShape, layers wanted: Range<Int>?, count: Int) {

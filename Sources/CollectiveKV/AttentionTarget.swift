@@ -91,8 +91,23 @@ struct AttentionTarget {
     return min(number, other)..<max(number, other) + 1
   }
 
+  /// Answers one request as of now.
+  func answer(_ request: AttendRequest, _ rows: RowStore) throws(StoreError) -> AttendResponse {
+    try check(request)
+    return try rows.withHistory(of: request.user, wanted(request.positions), layers: layers) {
+      (found) throws(StoreError) in try attend(request, found)
+    }
+  }
+
   /// Answers one request from a snapshot.
   func answer(_ request: AttendRequest, _ snapshot: inout Snapshot) throws(StoreError) -> AttendResponse {
+    try check(request)
+    return try snapshot.withHistory(of: request.user, wanted(request.positions), layers: layers) {
+      (found) throws(StoreError) in try attend(request, found)
+    }
+  }
+
+  private func check(_ request: AttendRequest) throws(StoreError) {
     let width = shape.key.width
     guard request.queries.count.isMultiple(of: width) else {
       throw .invalidInput("user \(request.user): \(request.queries.count) numbers are no whole queries of \(width)")
@@ -101,20 +116,22 @@ struct AttentionTarget {
     if let positions = request.positions, positions.count != count {
       throw .invalidInput("user \(request.user): \(positions.count) positions for \(count) queries")
     }
-    let found = try snapshot.read(request.user, wanted(request.positions), layers: layers)
+  }
+
+  private func attend(_ request: AttendRequest, _ found: borrowing UserRows) throws(StoreError) -> AttendResponse {
     let first = found.positions.lowerBound
     if let beyond = request.positions?.first(where: { $0 < 0 || $0 > found.length }) {
       throw .invalidInput("user \(request.user): position \(beyond) is beyond the length \(found.length)")
     }
     let queries = AttentionQueries(
-      values: request.queries, count: count, positions: request.positions.map { $0.map { $0 - first } },
+      values: request.queries, count: request.queries.count / shape.key.width,
+      positions: request.positions.map { $0.map { $0 - first } },
       window: window, scale: scale)
-    let output = try function(request.selectQueries, searched.map { found.entries.layers[$0] }).attend(
+    let search: LayerEntries? = if let searched { found.entries.layers[searched] } else { nil }
+    let output = try function(request.selectQueries, search).attend(
       queries, found.entries.layers[number], count: found.positions.count, shape: shape, tensors: tensors,
       candidates: candidates)
-    let length = found.length
-    snapshot.recycle(found)
-    return AttendResponse(output: output, length: length, error: nil)
+    return AttendResponse(output: output, length: found.length, error: nil)
   }
 
   /// What of the queries' scores depends on no user.

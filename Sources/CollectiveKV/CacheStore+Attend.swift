@@ -21,6 +21,6 @@ extension CacheStore {
   ) throws(StoreError) -> [Float] {
     let target = try AttentionTarget(self, layer, attention)
     let request = AttendRequest(user: user, queries: queries, positions: positions, selectQueries: selectQueries)
-    return try rows.withSnapshot { (snapshot) throws(StoreError) in try target.answer(request, &snapshot).output }
+    return try target.answer(request, rows).output
   }
 }

@@ -43,7 +43,10 @@ extension CacheStore {
       throw error
     }
     try FileSystem.syncDirectory(parent)
-    return try open(at: path, options: OpenOptions(durability: options.durability))
+    return try open(
+      at: path,
+      options: OpenOptions(
+        durability: options.durability, historyCacheByteCount: options.historyCacheByteCount))
   }
 
   /// Opens a store.
@@ -62,8 +65,12 @@ extension CacheStore {
     guard try FileSystem.kind(database) == .file else {
       throw .notAStore(path: path, reason: "it holds no file \(StoreFiles.database)")
     }
+    if let byteCount = options.historyCacheByteCount, byteCount < 0 {
+      throw .invalidInput("a cache of \(byteCount) bytes")
+    }
     let rows = try RowStore(
-      path: database, access: try access(path, options.access), syncsCommits: options.durability == .full)
+      path: database, access: try access(path, options.access), syncsCommits: options.durability == .full,
+      historyByteLimit: options.historyCacheByteCount)
     let pool = try PoolBlob.open(directory: path, record: BlobRecord(rows.model))
     guard pool.model.shape == rows.model.shape else {
       throw .damaged("\(path)/\(rows.model.name): the shapes of the model are not those that the database names")

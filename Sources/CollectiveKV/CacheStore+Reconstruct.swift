@@ -42,17 +42,17 @@ extension CacheStore {
     guard unsafe values == nil || shape.value != nil else {
       throw .invalidInput("layer \(layer) has no values: it is for search only")
     }
-    return try rows.withSnapshot { (snapshot) throws(StoreError) in
-      let found = try snapshot.read(
-        user, positions.map { .range($0) } ?? .all, layers: layer..<layer + 1, keepsColumns: false)
-      let count = found.positions.count
-      let keyMemory = try unsafe Self.memory(keys, "keys", count, width: shape.key.width)
-      let valueMemory = try unsafe Self.memory(values, "values", count, width: shape.value?.width ?? 0)
+    return try rows.withHistory(
+      of: user, positions.map { .range($0) } ?? .all, layers: layer..<layer + 1
+    ) { (found) throws(StoreError) in
+      let positions = (positions ?? 0..<found.length).clamped(to: 0..<found.length)
+      let first = found.positions.lowerBound
+      let keyMemory = try unsafe Self.memory(keys, "keys", positions.count, width: shape.key.width)
+      let valueMemory = try unsafe Self.memory(values, "values", positions.count, width: shape.value?.width ?? 0)
       unsafe Reconstruction.write(
-        found.entries.layers[layer], count: count, range: 0..<count, shape: shape, tensors: tensors, keys: keyMemory,
-        values: valueMemory)
-      let positions = found.positions
-      snapshot.recycle(found)
+        found.entries.layers[layer], count: found.positions.count,
+        range: positions.lowerBound - first..<positions.upperBound - first, shape: shape, tensors: tensors,
+        keys: keyMemory, values: valueMemory)
       return positions
     }
   }

@@ -71,7 +71,7 @@ extension CacheStore {
   public func attend(_ candidates: CandidateSet, user: UserID) throws(StoreError) -> [Float] {
     let target = try target(of: candidates)
     let request = request(candidates, user)
-    return try rows.withSnapshot { (snapshot) throws(StoreError) in try target.answer(request, &snapshot).output }
+    return try target.answer(request, rows).output
   }
 
   /// Scores many users against the candidates. One user that fails does not fail the others.

@@ -12,16 +12,19 @@ public struct CreateOptions: Sendable {
   /// block of rows takes a ninth of one, in i8 a fifth.
   public var pageByteCount: Int
   public var durability: Durability
+  /// As for `OpenOptions`.
+  public var historyCacheByteCount: Int?
 
   public init(
     element: ElementType = .f16, keepsItems: Bool = false, keepsTimestamps: Bool = false,
-    pageByteCount: Int = 8_192, durability: Durability = .full
+    pageByteCount: Int = 8_192, durability: Durability = .full, historyCacheByteCount: Int? = nil
   ) {
     self.element = element
     self.keepsItems = keepsItems
     self.keepsTimestamps = keepsTimestamps
     self.pageByteCount = pageByteCount
     self.durability = durability
+    self.historyCacheByteCount = historyCacheByteCount
   }
 }
 
@@ -30,10 +33,15 @@ public struct OpenOptions: Sendable {
   public enum Access: Sendable { case readWrite, readOnly }
   public var access: Access
   public var durability: Durability
+  /// Bytes of decoded histories that attention and reconstruction keep for the next request of the same user; 0: none.
+  /// Each takes 4 bytes per pool index and number, a history up to an eighth of the whole. `nil`: 12 MiB, and 2 MiB
+  /// while appends have left more than 100,000 rows to fold, so that a process stays below 64 MiB beside the pool.
+  public var historyCacheByteCount: Int?
 
-  public init(access: Access = .readWrite, durability: Durability = .full) {
+  public init(access: Access = .readWrite, durability: Durability = .full, historyCacheByteCount: Int? = nil) {
     self.access = access
     self.durability = durability
+    self.historyCacheByteCount = historyCacheByteCount
   }
 }
 

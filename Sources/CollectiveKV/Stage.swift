@@ -71,7 +71,7 @@ public final class Stage {
   private static func read(
     _ user: UserID, _ snapshot: inout Snapshot, _ shape: ModelShape
   ) throws(StoreError) -> Entries {
-    do throws(StoreError) { return try snapshot.read(user).entries } catch {
+    do throws(StoreError) { return try snapshot.withHistory(of: user) { $0.entries } } catch {
       guard case .unknownUser = error else { throw error }
       return Entries(zeroed: shape, count: 0)
     }

@@ -49,6 +49,15 @@ package struct Overlay: ~Copyable {
   package var count: Int { rows.count }
   package var newestSeq: Int64? { rows.last?.seq }
 
+  /// What is remembered elsewhere and may be wrong after changes that this index did not follow.
+  package enum Oblivion {
+    case nothing
+    /// Numbers of histories: somebody committed something other than tail rows, such as another element type.
+    case numbers
+    /// Numbers, and lengths too: rows were erased, or came and were folded before this index saw them.
+    case lengths
+  }
+
   /// What a snapshot is to this index.
   package enum Age { case older, current, newer }
 
@@ -61,12 +70,11 @@ package struct Overlay: ~Copyable {
   /// Brings the index up to a snapshot that is not older than it. Rows that were folded are handed to `dropped`.
   ///
   /// - Parameter scan: calls its argument with every tail row from a sequence number on, in order.
-  /// - Returns: whether lengths that were learnt from elsewhere may be wrong now: rows were erased, or came and were
-  ///   folded before this index saw them.
+  /// - Returns: what else must be forgotten now.
   package mutating func advance(
     to meta: Meta, dropped: (TailRow) -> Void,
     scan: (Int64, (TailRow) throws(StoreError) -> Void) throws(StoreError) -> Void
-  ) throws(StoreError) -> Bool {
+  ) throws(StoreError) -> Oblivion {
     let isReset = meta.eraseEpoch > eraseEpoch
     if isReset {
       self = Overlay()
@@ -75,13 +83,15 @@ package struct Overlay: ~Copyable {
     let hasMissed = meta.foldedSeq >= nextSeq
     if meta.foldedSeq > foldedSeq { drop(through: meta.foldedSeq, dropped) }
     nextSeq = max(nextSeq, foldedSeq + 1)
+    var isExplained = true
     if meta.nextSeq > nextSeq {
       var added: ContiguousArray<TailRow> = []
       try scan(nextSeq) { (row) throws(StoreError) in added.append(row) }
       for row in added { insert(row) }
+      isExplained = Int64(added.count) == meta.nextSeq - nextSeq
       nextSeq = meta.nextSeq
     }
-    return isReset || hasMissed
+    return isReset || hasMissed ? .lengths : isExplained ? .nothing : .numbers
   }
 
   /// Adds rows that this process has just committed, unless a reader has scanned them already.
@@ -112,6 +122,18 @@ package struct Overlay: ~Copyable {
     }
     found.reverse()
     return found
+  }
+
+  /// Whether the user has rows with `seq < limit` that end beyond `position`.
+  package func hasRows(of user: UserID, below limit: Int64, endingBeyond position: Int) -> Bool {
+    guard count > 0 else { return false }
+    var place = table[slot(of: user)]
+    while rows.contains(place) {
+      let row = rows[place]
+      if row.seq < limit { return row.end > position }
+      place = row.previous
+    }
+    return false
   }
 
   /// Users with rows up to a number, in the order of the store's rows.

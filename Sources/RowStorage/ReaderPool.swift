@@ -13,8 +13,8 @@ final class ReaderPool: Sendable {
     /// Connections that threads are using now.
     var lentCount = 0
     var isClosed = false
-    /// Rows that the overlay lists, as the pool was last told.
-    var tailRowCount = 0
+    /// Whether the overlay's index needs much memory, as the pool was last told.
+    var hasLongTail = false
     /// Counts wakings of the thread that ends idle snapshots.
     var tick = 0
     var hasSweeper = false
@@ -22,14 +22,15 @@ final class ReaderPool: Sendable {
     /// Bytes of pages that each connection may keep. Together they have what the index of a long tail would need while
     /// the tail is short, and a little when it is long: the two are not in memory at once.
     var cacheByteCount: Int {
-      guard tailRowCount <= shortTailRowCount else { return leastCacheByteCount }
+      guard !hasLongTail else { return leastCacheByteCount }
       return max(leastCacheByteCount, ReaderPool.cacheByteCount / max(1, idle.count + lentCount))
     }
   }
 
-  private static let shortTailRowCount = 100_000
-  private static let cacheByteCount = 24 << 20
-  static let leastCacheByteCount = 4 << 20
+  /// Rows of a tail whose index leaves room for caches.
+  static let shortTailRowCount = 100_000
+  private static let cacheByteCount = 12 << 20
+  static let leastCacheByteCount = 2 << 20
   /// Connections that are kept when nobody needs them.
   private static let idleLimit = 8
   private static let tickMicroseconds: UInt32 = 20_000
@@ -71,6 +72,16 @@ final class ReaderPool: Sendable {
     if needsSweeper { startSweeper() }
   }
 
+  /// The counters of the newest commit, if an idle connection's snapshot stands and is of that commit. The snapshot
+  /// counts as used.
+  func standingMeta() -> Meta? {
+    state.withLock { state in
+      guard let session = state.idle.last, let meta = session.standingMeta else { return nil }
+      session.idleSince = state.tick
+      return meta
+    }
+  }
+
   /// Lets go of idle connections: what is held open keeps a database from being rewritten alone.
   func dropIdle() { state.withLock { $0.idle = [] } }
 
@@ -87,11 +98,11 @@ final class ReaderPool: Sendable {
     }
   }
 
-  /// Takes note of how many rows the overlay lists. When there are many, idle connections make room for them.
-  func note(tailRowCount: Int) {
+  /// Takes note of whether the overlay lists many rows: then idle connections make room for them.
+  func note(hasLongTail: Bool) {
     state.withLock { state in
-      if state.tailRowCount <= Self.shortTailRowCount, tailRowCount > Self.shortTailRowCount { state.idle = [] }
-      state.tailRowCount = tailRowCount
+      if !state.hasLongTail, hasLongTail { state.idle = [] }
+      state.hasLongTail = hasLongTail
     }
   }
 

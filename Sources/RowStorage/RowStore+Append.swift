@@ -53,11 +53,10 @@ extension RowStore {
         }
       }
       if batch.erased.isEmpty {
-        let tailRowCount = memory.withLock { memory in
+        memory.withLock { memory in
           memory.overlay.learn(batch.fresh, from: batch.firstSeq, nextSeq: meta.nextSeq)
-          return memory.overlay.count
+          noteTailRows(&memory)
         }
-        readers.note(tailRowCount: tailRowCount)
       }
       writer.meta = meta
       return batch.outcomes

@@ -152,8 +152,8 @@ extension RowStore {
     return deleted
   }
 
-  /// A write transaction that adds no tail row. The overlay is told so: numbers that it did not see used up would look
-  /// like rows that came and went, and make it forget every length.
+  /// A write transaction that adds no tail row and changes no history. The overlay is told so: sequence numbers that it
+  /// did not see used up would look like rows that came and went, and make it forget every length.
   func withoutTailRows<Result>(
     _ writer: Writer, _ body: (inout Meta) throws(StoreError) -> Result
   ) throws(StoreError) -> (Result, Meta) {
@@ -163,7 +163,10 @@ extension RowStore {
       firstSeq = meta.nextSeq
       return try body(&meta)
     }
-    memory.withLock { $0.overlay.learn([], from: firstSeq, nextSeq: meta.nextSeq) }
+    memory.withLock { memory in
+      memory.overlay.learn([], from: firstSeq, nextSeq: meta.nextSeq)
+      if memory.foldingChangesNumbers(of: modelID) { memory.histories.removeAll() }
+    }
     return (result, meta)
   }
 

@@ -48,15 +48,27 @@ package final class RowStore: Sendable {
   /// The generation of new rows when this object was made.
   let openedGeneration: Int64
   let syncsCommits: Bool
+  private let historyByteLimit: Int?
+  /// Bytes of decoded histories that are kept unless somebody chose, while the tail is short and while it is long.
+  private static let defaultHistoryByteLimit = 12 << 20
+  private static let leastHistoryByteLimit = 2 << 20
 
   /// What is remembered of the database.
   struct Memory: ~Copyable {
     var overlay = Overlay()
     var lengths = UserCache(capacity: 1 << 17)
+    var histories: HistoryCache
     var generations: [Int64: Generation] = [:]
     var pageByteCount: Int
     /// Set when a commit failed: nothing may be written or trusted after it.
     var poison: StoreError?
+
+    /// Whether a row's numbers may be others once it is in blocks: they are rounded then, to eight bits or to the
+    /// element type of a later generation.
+    func foldingChangesNumbers(of modelID: Int64) -> Bool {
+      let own = generations.values.filter { $0.modelID == modelID }
+      return own.count != 1 || own[0].arrival != own[0].layout.element
+    }
   }
   let memory: Mutex<Memory>
   let readers: ReaderPool
@@ -65,10 +77,15 @@ package final class RowStore: Sendable {
   nonisolated(unsafe) private var writer: Writer?
 
   /// Opens the database of an existing store.
-  package init(path: String, access: Access, syncsCommits: Bool = true) throws(StoreError) {
+  ///
+  /// - Parameter historyByteLimit: bytes of decoded histories that are kept; `nil`: what is left of the pages' share.
+  package init(
+    path: String, access: Access, syncsCommits: Bool = true, historyByteLimit: Int? = nil
+  ) throws(StoreError) {
     self.path = path
     self.access = access
     self.syncsCommits = syncsCommits
+    self.historyByteLimit = historyByteLimit
     if access == .readWrite {
       let session = try WriteSession(path: path, mode: .readWrite, cacheByteCount: Self.writeCacheByteCount)
       unsafe writer = Writer(session: session)
@@ -87,7 +104,10 @@ package final class RowStore: Sendable {
     openedGeneration = current.id
     columns = current.layout.columns
     model = try ModelRecord.read(reader.connection, id: modelID)
-    memory = Mutex(Memory(generations: generations, pageByteCount: pageByteCount))
+    memory = Mutex(
+      Memory(
+        histories: HistoryCache(byteLimit: historyByteLimit ?? Self.defaultHistoryByteLimit), generations: generations,
+        pageByteCount: pageByteCount))
     readers = ReaderPool(reader)
     _ = try refresh(to: meta, reader)
   }
@@ -166,21 +186,40 @@ package final class RowStore: Sendable {
       // Lengths move from the overlay to the cache as rows are folded.
       var ended: [TailRow] = []
       var isCacheRight = false
-      defer { if !isCacheRight { memory.lengths.removeAll() } }
-      let forgets = try memory.overlay.advance(
+      defer {
+        if !isCacheRight {
+          memory.lengths.removeAll()
+          memory.histories.removeAll()
+        }
+      }
+      let oblivion = try memory.overlay.advance(
         to: meta, dropped: { ended.append($0) },
         scan: { (first, body) throws(StoreError) in
           try session.scanTail(from: first, below: meta.nextSeq) { (row) throws(StoreError) in try body(row) }
         })
-      if !forgets {
-        // Users of another model have no length here.
-        for row in ended where memory.generations[Int64(row.generation)]?.modelID == modelID {
-          memory.lengths.set(UInt32(row.end), for: row.user)
+      if oblivion != .lengths {
+        let changesNumbers = memory.foldingChangesNumbers(of: modelID)
+        for row in ended {
+          memory.histories.noteFolded(row, changesNumbers: changesNumbers)
+          // Users of another model have no length here.
+          if memory.generations[Int64(row.generation)]?.modelID == modelID {
+            memory.lengths.set(UInt32(row.end), for: row.user)
+          }
         }
+        if oblivion == .numbers { memory.histories.removeAll() }
         isCacheRight = true
       }
-      readers.note(tailRowCount: memory.overlay.count)
+      noteTailRows(&memory)
       return true
+    }
+  }
+
+  /// Shares out what caches may take between the tail's index and everything else.
+  func noteTailRows(_ memory: inout Memory) {
+    let isLong = memory.overlay.count > ReaderPool.shortTailRowCount
+    readers.note(hasLongTail: isLong)
+    if historyByteLimit == nil {
+      memory.histories.setLimit(isLong ? Self.leastHistoryByteLimit : Self.defaultHistoryByteLimit)
     }
   }
 

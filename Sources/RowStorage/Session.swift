@@ -73,10 +73,8 @@ final class ReadSession {
   ///
   /// A snapshot that `leaveReading` left standing serves again if nobody has committed since.
   func beginReading() throws(StoreError) -> Meta {
-    if let standing {
-      if let header, connection.logHeader() == header { return standing }
-      endReading()
-    }
+    if let standingMeta { return standingMeta }
+    endReading()
     let before = connection.logHeader()
     let counters: Meta
     do throws(StoreError) { counters = try Meta.read(meta) } catch {
@@ -108,6 +106,12 @@ final class ReadSession {
   /// keeps idle sessions ends it soon: see ReaderPool.
   func leaveReading() {
     if let counters = next { standing = counters } else { endReading() }
+  }
+
+  /// The counters of the snapshot that stands between reads, if nobody has committed since it was taken.
+  var standingMeta: Meta? {
+    guard let standing, let header, connection.logHeader() == header else { return nil }
+    return standing
   }
 
   /// Whether a snapshot stands between reads.

@@ -24,6 +24,8 @@ package struct UserRows: Sendable {
   package var length: Int
   package var positions: Range<Int>
   package var entries: Entries
+  /// Whether others read the same columns.
+  var isShared = false
 }
 
 /// A read transaction. Used by one thread, inside the closure that received it.
@@ -33,7 +35,7 @@ package struct Snapshot: ~Copyable {
   private(set) var meta: Meta
   /// An index of the tail as of this very snapshot, for long scans; otherwise the store's shared one is used, and a
   /// read that finds it ahead moves on to a newer snapshot.
-  private var ownOverlay: Overlay?
+  private(set) var ownOverlay: Overlay?
 
   fileprivate init(store: RowStore, session: ReadSession, meta: Meta) {
     self.store = store
@@ -99,6 +101,13 @@ package struct Snapshot: ~Copyable {
   package mutating func read(
     _ user: UserID, _ wanted: WantedPositions = .all, layers: Range<Int>? = nil, keepsColumns: Bool = false
   ) throws(StoreError) -> UserRows {
+    try read(user, wanted, layers: layers, keepsColumns: keepsColumns, sharedByteLimit: 0)
+  }
+
+  /// - Parameter sharedByteLimit: columns of so many bytes or fewer get memory of their own and no more than they need.
+  mutating func read(
+    _ user: UserID, _ wanted: WantedPositions, layers: Range<Int>?, keepsColumns: Bool, sharedByteLimit: Int
+  ) throws(StoreError) -> UserRows {
     // A statement that still runs would hold on to the snapshot beyond its end.
     defer { session.blocksFromNewest.reset() }
     while true {
@@ -121,7 +130,9 @@ package struct Snapshot: ~Copyable {
       var entries: Entries
       if columns.isEmpty {
         entries = Entries(count: 0, layers: [])
-        swap(&entries, &session.spare)
+        if Entries.byteCount(store.model.shape, layers: layers, count: positions.count) > sharedByteLimit {
+          swap(&entries, &session.spare)
+        }
         entries.resize(for: store.model.shape, layers: layers, count: positions.count)
       } else {
         entries = Entries(
@@ -139,17 +150,8 @@ package struct Snapshot: ~Copyable {
     }
   }
 
-  /// Takes back what `read` returned, for the memory.
-  package func recycle(_ rows: consuming UserRows) {
-    guard rows.entries.count <= Self.recycledCount else { return }
-    session.spare = rows.entries
-  }
-
   /// Positions that columns are made for before their rows were seen.
   private static let trustedCount = 1 << 18
-
-  /// Longer columns are given back to the system.
-  private static let recycledCount = 1 << 14
 
   /// The first user after `user` that has rows.
   package mutating func user(after user: UserID?, tailUsers: borrowing TailUsers) throws(StoreError) -> UserID? {

@@ -61,8 +61,10 @@ enum AttendBenchmark {
       let reconstructs = heads == 1 && length == 1_000
       var (ours, copies, reconstructions) = (Samples(), Samples(), Samples())
       var (sets, batches) = (Samples(), Samples())
+      // Requests follow each other long enough that the pools are where steady traffic keeps them.
+      let roundCount = options.sized(3, max(50, 100_000 / length))
       for round in 0...options.sized(2, 20) {
-        let places = (0..<options.sized(3, 50)).map { _ in isCold ? random.below(users) : 0 }
+        let places = (0..<roundCount).map { _ in isCold ? random.below(users) : 0 }
         for (number, place) in places.enumerated() {
           let own = try Clock.seconds {
             let output = try engine.store.attend(queries[number % 16], user: .integer(population.ids[place]))
