@@ -170,6 +170,11 @@ package final class RowStore: Sendable {
     }
   }
 
+  /// Decoded histories that are kept, and their bytes.
+  package var keptHistories: (count: Int, byteCount: Int) {
+    memory.withLock { ($0.histories.count, $0.histories.byteCount) }
+  }
+
   /// Bytes of a database page.
   package var pageByteCount: Int { memory.withLock { $0.pageByteCount } }
 

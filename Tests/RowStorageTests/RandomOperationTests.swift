@@ -130,7 +130,9 @@ private struct OperationRun {
   private mutating func read() throws {
     let (store, user) = (store(), user())
     lastOperation = "read \(user)"
-    expect(try store.holds(user, histories[user, default: []]), "differs")
+    let history = histories[user, default: []]
+    let isServed = Bool.random(using: &random)
+    expect(try isServed ? store.serves(user, history) : store.holds(user, history), "differs, served: \(isServed)")
   }
 
   private mutating func readRange() throws {
@@ -143,6 +145,11 @@ private struct OperationRun {
     let clamped = range.clamped(to: 0..<history.count)
     expect(rows.length == history.count && rows.positions == clamped, "\(rows.positions) of \(rows.length)")
     expect(rows.entries == Sample.entries(Array(history[clamped]), sample.shape, columns: sample.columns), "differs")
+    let served = try store.history(user, .range(range))
+    let isEnough = served.positions.lowerBound <= clamped.lowerBound && clamped.upperBound <= served.positions.upperBound
+    expect(served.length == history.count && isEnough, "serves \(served.positions) of \(served.length)")
+    let expected = Sample.entries(Array(history[served.positions]), sample.shape)
+    expect(served.entries.layers == expected.layers, "serves others")
   }
 
   private mutating func fold() throws {
@@ -171,7 +178,10 @@ private struct OperationRun {
   mutating func checkEverything() throws {
     lastOperation = "the end"
     for store in stores {
-      for (user, history) in histories { expect(try store.holds(user, history), "\(user) differs") }
+      for (user, history) in histories {
+        expect(try store.serves(user, history), "\(user) is served otherwise")
+        expect(try store.holds(user, history), "\(user) differs")
+      }
       expect(try store.users() == histories.keys.sorted(), "users differ")
     }
     let problems = try stores[0].problems()

@@ -134,6 +134,20 @@ extension RowStore {
     try withSnapshot { (snapshot) throws(StoreError) in try snapshot.read(user, keepsColumns: true) }
   }
 
+  /// What attention would get, the optional columns left out.
+  func history(_ user: UserID, _ wanted: WantedPositions = .all, layers: Range<Int>? = nil) throws -> UserRows {
+    try withHistory(of: user, wanted, layers: layers) { rows in copy rows }
+  }
+
+  /// As `holds`, by way of the histories that are kept.
+  func serves(_ user: UserID, _ tags: [UInt32]) throws -> Bool {
+    do {
+      return try history(user).entries.layers == Sample.entries(tags, model.shape).layers
+    } catch StoreError.unknownUser {
+      return tags.isEmpty
+    }
+  }
+
   func length(of user: UserID) throws -> Int {
     try withSnapshot { (snapshot) throws(StoreError) in try snapshot.length(of: user) }
   }
