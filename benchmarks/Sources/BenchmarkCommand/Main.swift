@@ -50,7 +50,7 @@ enum Main {
     ("append-whole", { try AppendBenchmark.runWhole($0) }),
     ("encode", { try EncodeBenchmark.run($0) }), ("open", { try OpenBenchmark.run($0) }),
     ("attend", { try AttendBenchmark.run($0) }), ("attend-peers", { try AttendPeersBenchmark.run($0) }),
-    ("attend-grid", { try AttendGridBenchmark.run($0) }),
+    ("attend-grid", { try AttendGridBenchmark.run($0) }), ("kernels", { try KernelsBenchmark.run($0) }),
   ]
 
   private static func run(_ name: String, _ options: Options) throws {

@@ -22,23 +22,23 @@ enum AttendGridBenchmark {
         try store.close()
       }
     }
-    grow(report, options)
+    reportGrowth(report, options)
     try report.finish()
   }
 
   /// Full keys and values of all users of a shape, one user more or less.
   static func setByteCount(_ options: Options) -> Int { options.sized(1 << 20, 4 * Machine.lastLevelCacheByteCount) }
 
-  private static let centre = Shape()
+  static let centre = Shape()
   /// What the selecting functions keep.
   private static let top = 100
 
   /// The values of each axis; more than the ends where a line has a bend.
-  private static func lengths(_ options: Options) -> [Int] { options.sized([100, 1_000], [100, 1_000, 10_000, 100_000]) }
-  private static func counts(_ options: Options) -> [Int] { options.sized([1, 16, 128], [1, 16, 128, 1_000]) }
-  private static func pools(_ options: Options) -> [Int] { options.sized([64, 1_024], [64, 256, 1_024, 4_096, 16_384]) }
-  private static let widths = [64, 256, 512]
-  private static let centreCounts = [1, 128]
+  static func lengths(_ options: Options) -> [Int] { options.sized([100, 1_000], [100, 1_000, 10_000, 100_000]) }
+  static func counts(_ options: Options) -> [Int] { options.sized([1, 16, 128], [1, 16, 128, 1_000]) }
+  static func pools(_ options: Options) -> [Int] { options.sized([64, 1_024], [64, 256, 1_024, 4_096, 16_384]) }
+  static let widths = [64, 256, 512]
+  static let centreCounts = [1, 128]
 
   private static func shapes(_ options: Options) -> [Shape] {
     var shapes = lengths(options).map { Shape(length: $0) }
@@ -139,46 +139,5 @@ enum AttendGridBenchmark {
       }
       round += 1
     }
-  }
-
-  // MARK: Growth
-
-  /// Lines through the times along each axis.
-  private static func grow(_ report: Report, _ options: Options) {
-    let kinds = ["ckvdb", "ckvdb with a CandidateSet"]
-    for (count, kind) in centreCounts.flatMap({ count in kinds.map { (count, $0) } }) {
-      fit("n, C = \(count), \(kind)", "position", lengths(options).map { Double($0) }, report) {
-        name(Shape(length: Int($0)), count, kind)
-      }
-      fit("m, C = \(count), \(kind)", "pool row", pools(options).map { Double($0) }, report) {
-        name(Shape(poolRows: Int($0)), count, kind)
-      }
-      let inUse = pools(options).map { (pool: $0, rows: rowsInUse(pool: $0, length: centre.length)) }
-      fit("rows in use, C = \(count), \(kind)", "row in use", inUse.map(\.rows), report) { rows in
-        name(Shape(poolRows: inUse.first { $0.rows == rows }?.pool ?? 0), count, kind)
-      }
-      fit("d, C = \(count), \(kind)", "number of a key", widths.map { Double($0) }, report) {
-        name(Shape(width: Int($0)), count, kind)
-      }
-    }
-    for kind in kinds {
-      fit("C, \(kind)", "query", counts(options).map { Double($0) }, report) { name(centre, Int($0), kind) }
-    }
-  }
-
-  /// How many of so many pool rows positions name that are drawn uniformly.
-  private static func rowsInUse(pool: Int, length: Int) -> Double {
-    (Double(pool) * (1 - pow(1 - 1 / Double(pool), Double(length)))).rounded()
-  }
-
-  private static func fit(
-    _ axis: String, _ unit: String, _ places: [Double], _ report: Report, _ name: (Double) -> String
-  ) {
-    let points = places.compactMap { x in report.value(name(x)).map { (x: x, time: $0) } }
-    guard let growth = Growth(points) else { return }
-    report.measured("growth in \(axis): fixed", growth.fixed, "us")
-    report.measured("growth in \(axis): per \(unit)", growth.perUnit * 1_000, "ns")
-    report.measured("growth in \(axis): largest error of that line", growth.error * 100, "%")
-    report.measured("growth in \(axis): log-log slope between the ends", growth.slope, "ratio")
   }
 }
