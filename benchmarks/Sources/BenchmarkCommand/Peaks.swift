@@ -14,8 +14,8 @@ struct Peaks {
 
   let multiplyAdds: Double
   /// 0 where there is no instruction for it.
-  let widened: Double
-  let widenedBFloats: Double
+  private let halves: Double
+  private let bfloats: Double
   let lookups: Double
   let updates: Double
   let read: [Double]
@@ -40,8 +40,7 @@ struct Peaks {
         BlackHole.take(UInt64(peak_widen(level, isBFloat, small.start, small.byteCount, rounds).bitPattern))
       }
     }
-    widened = widening(false)
-    widenedBFloats = widening(true)
+    (halves, bfloats) = (widening(false), widening(true))
     // A permutation: no place twice in a row.
     let count = 1_024
     var random = SplitMix(seed: 1)
@@ -73,6 +72,12 @@ struct Peaks {
     (self.read, self.written) = (read, written)
   }
 
+  /// Numbers of a format that can be widened; without bound where nothing is measured.
+  func widened(_ format: KernelFormat) -> Double {
+    let measured = format == .f16 ? halves : format == .bf16 ? bfloats : 0
+    return measured > 0 ? measured : .infinity
+  }
+
   /// Where a working set of so many bytes lies, if it is used over and over: in a cache up to three quarters of it.
   func place(ofSet byteCount: Int) -> Place {
     Place(rawValue: caches.firstIndex { byteCount <= $0 / 4 * 3 } ?? 3) ?? .memory
@@ -80,8 +85,8 @@ struct Peaks {
 
   func report(to report: Report) {
     report.measured("peak: multiply-adds", multiplyAdds, "per ns")
-    report.measured("peak: f16 numbers widened", widened, "per ns")
-    report.measured("peak: bf16 numbers widened", widenedBFloats, "per ns")
+    report.measured("peak: f16 numbers widened", halves, "per ns")
+    report.measured("peak: bf16 numbers widened", bfloats, "per ns")
     report.measured("peak: lookups in a small table", lookups, "per ns")
     report.measured("peak: updates of a small table", updates, "per ns")
     for place in Place.allCases {

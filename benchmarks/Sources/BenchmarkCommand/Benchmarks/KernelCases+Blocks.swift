@@ -20,7 +20,7 @@ extension KernelCases {
     let numbers = Double(used * width)
     let bytes = numbers * Double(format.byteCount) + Double(4 * used)
     let work = Work(
-      operations: numbers * Double(block), widened: format == .f16 ? numbers : 0, widenedBFloats: format == .bf16 ? numbers : 0, read: bytes,
+      operations: numbers * Double(block), widened: numbers, from: format, read: bytes,
       written: Double(used * block * 4))
     let shape = "\(used) of \(m) rows of \(width), 16 queries"
     return [

@@ -54,7 +54,7 @@ struct KernelCases {
   private func rowWork(_ format: KernelFormat, count: Int, numbers: Int = 1) -> Work {
     let all = Double(count * width)
     return Work(
-      operations: all, widened: format == .f16 ? all : 0, widenedBFloats: format == .bf16 ? all : 0, read: all * Double(format.byteCount) + Double(4 * count),
+      operations: all, widened: all, from: format, read: all * Double(format.byteCount) + Double(4 * count),
       written: Double(4 * count * numbers))
   }
 
@@ -68,10 +68,8 @@ struct KernelCases {
     let (m, width, used, rows, bounds) = (m, width, used, rows, bounds)
     let shape = "\(used) of \(m) rows of \(width)"
     let copied = Double(256 * width)
-    let widening = Work(
-      operations: 0, widened: format == .f16 ? copied : 0, widenedBFloats: format == .bf16 ? copied : 0, read: copied * bytes, written: copied * 4)
-    // Only between different formats is anything widened.
-    let copying = Work(widenedBFloats: format == .bf16 ? copied : 0, read: copied * bytes, written: copied * 2)
+    let widening = Work(widened: copied, from: format, read: copied * bytes, written: copied * 4)
+    let copying = Work(widened: format == .bf16 ? copied : 0, from: format, read: copied * bytes, written: copied * 2)
     return [
       Case(name: "row_dots \(name)", shape: shape, work: rowWork(format, count: used)) {
         kernels.row_dots(matrix, width, rows, used, vector, width, sums)
@@ -102,11 +100,12 @@ struct KernelCases {
     return [("L3", options.sized(4_096, 16_384)), ("memory", options.sized(8_192, 262_144))].flatMap { place, count in
       let matrix = memory.matrix(count * width, .f16)
       let (sums, weights) = (memory.zeros(count), memory.floats(count))
+      let (shape, work) = ("\(count) rows of \(width)", rowWork(.f16, count: count))
       return [
-        Case(name: "row_dots f16 from \(place)", shape: "\(count) rows of \(width)", work: rowWork(.f16, count: count)) {
+        Case(name: "row_dots f16 from \(place)", shape: shape, work: work) {
           kernels.row_dots(matrix, width, nil, count, vector, width, sums)
         },
-        Case(name: "row_sum f16 from \(place)", shape: "\(count) rows of \(width)", work: rowWork(.f16, count: count)) {
+        Case(name: "row_sum f16 from \(place)", shape: shape, work: work) {
           kernels.row_sum(matrix, width, nil, weights, count, 1, width, sums)
         },
       ]
@@ -158,8 +157,8 @@ struct KernelCases {
     let (scores, values, target) = (memory.zeros(n), memory.floats(n), memory.zeros(width))
     let (basis, sparse) = (memory.floats(16 * width), memory.zeros(m))
     for place in 0..<used { sparse[Int(rows[place])] = 1 }
-    let (places, kept, marks) = (memory.counts(Array(repeating: 0, count: m)), memory.zeros(m), memory.room(byteCount: m))
-    let marked = marks.bindMemory(to: UInt8.self, capacity: m)
+    let (places, kept) = (memory.counts(Array(repeating: 0, count: m)), memory.zeros(m))
+    let marked = memory.room(byteCount: m).bindMemory(to: UInt8.self, capacity: m)
     let shape = "\(n) positions"
     return [
       Case(
