@@ -24,7 +24,7 @@ struct Peaks {
   private let caches: [Int]
 
   init(_ level: peak_level, _ options: Options) throws {
-    let samples = options.sized(3, 40)
+    let samples = options.sized(3, 100)
     let caches = Machine.cacheByteCounts
     self.caches = caches
     let lanes = Double(peak_lanes(level))
@@ -52,7 +52,9 @@ struct Peaks {
     }
     var (read, written) = ([Double](), [Double]())
     for place in Place.allCases {
-      let wanted = place == .memory ? options.sized(1, 4) * caches[2] : caches[place.rawValue] / 2
+      // Well inside a cache: pages that lie badly make a half of it too much.
+      let parts = place == .first ? 2 : 4
+      let wanted = place == .memory ? options.sized(1, 4) * caches[2] : caches[place.rawValue] / parts
       let buffer = Buffer(byteCount: wanted / Int(PEAK_BYTES) * Int(PEAK_BYTES))
       let byteCount = buffer.byteCount
       let rounds = max(1, options.sized(1 << 20, 16 << 20) / 8 / byteCount)
@@ -108,7 +110,10 @@ struct Peaks {
 
     init(byteCount: Int) {
       self.byteCount = byteCount
-      start = .allocate(byteCount: byteCount, alignment: 4_096)
+      // In one piece of memory, if the system gives it: scattered pages may compete for the same lines of a cache.
+      let page = 2 << 20
+      start = .allocate(byteCount: (byteCount + page - 1) / page * page, alignment: page)
+      madvise(start, page, MADV_HUGEPAGE)
       memset(start, 0x3C, byteCount)
     }
 
