@@ -3,6 +3,7 @@
 
     readme_table.py results                 # README.md, the table below "Figures"
     readme_table.py results --kernels       # ARCHITECTURE.md, kernels above twice their floor, with the reasons
+    readme_table.py results --write         # puts both into the documents of the repository
 
 Needs nothing beyond Python. A row is left out if a result does not hold one of its figures.
 """
@@ -10,6 +11,7 @@ Needs nothing beyond Python. A row is left out if a result does not hold one of 
 import argparse
 import json
 import pathlib
+import re
 import sys
 
 from attend_peers import markdown, short
@@ -166,11 +168,26 @@ def kernels_table(folder):
     return text + markdown(["kernel", "time", "floor", "", "bound by", "why more"], rows)
 
 
+def put(document, start, table):
+    """Puts a table in the place of the one that begins with a line like `start`."""
+    text = document.read_text(encoding="utf-8")
+    old = re.search(rf"^{start}.*\n(?:\n\|.*\n|\|.*\n)*", text, re.MULTILINE)
+    if not old:
+        raise SystemExit(f"{document} has no such table")
+    document.write_text(text[: old.start()] + table + text[old.end() :], encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", help="the folder of the results")
     parser.add_argument("--kernels", action="store_true")
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    if given.write:
+        root = pathlib.Path(__file__).parent.parent.parent
+        put(root / "README.md", re.escape("| what | at most or at least |"), readme_table(given.results))
+        put(root / "ARCHITECTURE.md", r"\d+ of \d+ kernels take", kernels_table(given.results))
+        return
     sys.stdout.write(kernels_table(given.results) if given.kernels else readme_table(given.results))
 
 

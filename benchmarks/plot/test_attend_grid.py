@@ -69,6 +69,15 @@ class ReadmeTests(unittest.TestCase):
         readme = (self.RESULTS.parent.parent / "README.md").read_text(encoding="utf-8")
         self.assertIn(readme_table.readme_table(self.RESULTS), readme)
 
+    def test_a_table_is_put_in_the_place_of_the_old_one(self):
+        with tempfile.TemporaryDirectory() as folder:
+            document = pathlib.Path(folder) / "a.md"
+            document.write_text("before\n\n3 of 4 kernels: old\n\n| a |\n|---|\n| 1 |\n\nafter\n", encoding="utf-8")
+            readme_table.put(document, r"\d+ of \d+ kernels", "new\n\n| b |\n")
+            self.assertEqual(document.read_text(encoding="utf-8"), "before\n\nnew\n\n| b |\n\nafter\n")
+            with self.assertRaises(SystemExit):
+                readme_table.put(document, r"\d+ of \d+ kernels", "")
+
     def test_a_row_without_a_figure_is_left_out(self):
         with tempfile.TemporaryDirectory() as folder:
             figures = [{"name": "10^8 positions / 10^7 positions, p50", "value": 1.5, "unit": "ratio"}]

@@ -12,14 +12,14 @@ struct Peaks {
     var name: String { ["L1", "L2", "L3", "memory"][rawValue] }
   }
 
-  let multiplyAdds: Double
+  private(set) var multiplyAdds: Double
   /// 0 where there is no instruction for it.
-  private let halves: Double
-  private let bfloats: Double
-  let lookups: Double
-  let updates: Double
-  let read: [Double]
-  let written: [Double]
+  private var halves: Double
+  private var bfloats: Double
+  private(set) var lookups: Double
+  private(set) var updates: Double
+  private(set) var read: [Double]
+  private(set) var written: [Double]
   /// Bytes of the first, the second and the last cache.
   private let caches: [Int]
 
@@ -72,6 +72,15 @@ struct Peaks {
         })
     }
     (self.read, self.written) = (read, written)
+  }
+
+  /// The better of two measurements, one by one: what disturbs a machine comes and goes.
+  mutating func take(_ other: Peaks) {
+    multiplyAdds = max(multiplyAdds, other.multiplyAdds)
+    (halves, bfloats) = (max(halves, other.halves), max(bfloats, other.bfloats))
+    (lookups, updates) = (max(lookups, other.lookups), max(updates, other.updates))
+    read = zip(read, other.read).map(max)
+    written = zip(written, other.written).map(max)
   }
 
   /// Numbers of a format that can be widened; without bound where nothing is measured.
