@@ -24,5 +24,7 @@ let package = Package(
       swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]),
     .testTarget(
       name: "FullAttendTests", dependencies: ["CFullAttend"], swiftSettings: [.swiftLanguageMode(.v6)]),
+    .testTarget(
+      name: "BenchmarkTests", dependencies: ["BenchmarkCommand", "CPeaks"], swiftSettings: [.swiftLanguageMode(.v6)]),
   ]
 )

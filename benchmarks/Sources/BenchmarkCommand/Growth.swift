@@ -5,16 +5,16 @@ import Glibc
 
 /// time = sum of factor k x term k, with the least sum of squared relative errors: a microsecond too much counts for as
 /// much at the shortest time as thousands at a time thousands as long.
-struct Growth {
-  let factors: [Double]
+package struct Growth {
+  package let factors: [Double]
   /// The largest relative error of the model.
-  let error: Double
+  package let error: Double
 
   /// A measured time and the terms that it is made of, such as 1 and a length.
-  typealias Point = (terms: [Double], time: Double)
+  package typealias Point = (terms: [Double], time: Double)
 
   /// - Returns: `nil` if the points do not tell the terms apart.
-  init?(_ points: [Point]) {
+  package init?(_ points: [Point]) {
     guard let count = points.first?.terms.count, points.count >= count else { return nil }
     // Every equation is divided by its time. The normal equations, with the right side as the last column.
     var rows = [[Double]](repeating: [Double](repeating: 0, count: count + 1), count: count)
@@ -41,7 +41,7 @@ struct Growth {
   }
 
   /// log(last time / first time) / log(last x / first x): 0 is constant, 1 proportional.
-  static func slope(_ points: [(x: Double, time: Double)]) -> Double? {
+  package static func slope(_ points: [(x: Double, time: Double)]) -> Double? {
     guard let first = points.first, let last = points.last, first.x != last.x else { return nil }
     return log(last.time / first.time) / log(last.x / first.x)
   }
