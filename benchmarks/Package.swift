@@ -13,15 +13,18 @@ let package = Package(
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CXXHashFloor", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     .target(name: "CFullAttend"),
+    .target(name: "CPeaks"),
     .executableTarget(
       name: "BenchmarkCommand",
       dependencies: [
         .product(name: "CollectiveKV", package: "ckvdb"), "CSQLitePeer", "CLMDB", "CRocksDB", "COpenBLAS",
-        "CXXHashFloor", "CFullAttend",
+        "CXXHashFloor", "CFullAttend", "CPeaks",
       ],
       // Strict memory safety is off, as in tests: nearly every line here calls a C interface of a peer.
       swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]),
     .testTarget(
       name: "FullAttendTests", dependencies: ["CFullAttend"], swiftSettings: [.swiftLanguageMode(.v6)]),
+    .testTarget(
+      name: "BenchmarkTests", dependencies: ["BenchmarkCommand", "CPeaks"], swiftSettings: [.swiftLanguageMode(.v6)]),
   ]
 )

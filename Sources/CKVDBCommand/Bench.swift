@@ -18,6 +18,9 @@ struct Bench: ParsableCommand {
         attend       one request of C queries over a random user's positions, with
                      every attention function (topk, select, simhash: top 100;
                      simhash: 16 bits; sdim: 8 groups of 4), attention included
+                     candidate set: the same C queries for every user, what of
+                     their scores depends on no user computed beforehand (at
+                     most 64 MiB of it); sdim has nothing to prepare
         reconstruct  full K and V of a random user, as f32
         read         what is stored of a random user, nothing computed
         append       one position, and 256 of random users in one commit: encoded

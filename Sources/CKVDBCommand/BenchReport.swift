@@ -5,8 +5,15 @@ internal import CollectiveKV
 
 /// The times of one operation.
 struct BenchResult {
+  /// What the name of an operation with a candidate set begins with.
+  static let setPrefix = "set."
+
   let name: String
   let latencies: Latencies
+
+  var usesSet: Bool { name.hasPrefix(Self.setPrefix) }
+  /// The name without the prefix.
+  var function: String { usesSet ? String(name.dropFirst(Self.setPrefix.count)) : name }
 
   var middle: Double { latencies.quantile(0.5) ?? .nan }
   var slow: Double { latencies.quantile(0.99) ?? .nan }
@@ -64,8 +71,8 @@ struct BenchReport {
       "copy": "copy full K and V", "read": "read entries only", "reconstruct": "reconstruct full K and V, f32",
     ]
     for result in reading where names[result.name] == nil {
-      let function = String(result.name.map { $0 == "_" ? "-" : $0 })
-      names[result.name] = "attend \(function), \(queries)"
+      let function = String(result.function.map { $0 == "_" ? "-" : $0 })
+      names[result.name] = "attend \(function), " + (result.usesSet ? "candidate set" : queries)
     }
     return names
   }
@@ -124,8 +131,12 @@ struct BenchReport {
       (
         "attend",
         JSONText.object(
-          reading.map(\.name).filter { !["copy", "reconstruct", "read"].contains($0) }
-            .map { ($0, Self.result($0, reading, "copy")) })
+          reading.filter { !$0.usesSet && !["copy", "reconstruct", "read"].contains($0.name) }
+            .map { ($0.name, Self.result($0.name, reading, "copy")) })
+      ),
+      (
+        "attend_candidate_set",
+        JSONText.object(reading.filter(\.usesSet).map { ($0.function, Self.result($0.name, reading, "copy")) })
       ),
       ("reconstruct", Self.result("reconstruct", reading, "copy")),
       ("read", Self.result("read", reading, "copy")),

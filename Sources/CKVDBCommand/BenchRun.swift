@@ -119,6 +119,17 @@ final class BenchRun {
             if let error = try store.attend([request], layer: 0, attention)[0].error { throw error }
           }
         })
+      guard Self.usesScores(attention) else { continue }
+      let set = try store.candidates(
+        queries[0], attention, selectQueries: isSearching ? queries[0] : nil,
+        tableByteLimit: BenchShape.tableByteLimit)
+      operations.append(
+        BenchOperation(name: BenchResult.setPrefix + name) { [self] in
+          let user = randomUser()
+          return try timed {
+            if let error = try store.attend(set, users: [user])[0].error { throw error }
+          }
+        })
     }
     operations.append(
       BenchOperation(name: "reconstruct") { [self] in
@@ -140,6 +151,14 @@ final class BenchRun {
       ("simhash", .simhash(top: BenchShape.top)), ("sdim", .sdim()), ("sdim_sum", .sdimSum()), ("silu", .silu()),
       ("silu_bias", .siluBias(bias)),
     ]
+  }
+
+  /// Whether a candidate set has anything to prepare: SDIM compares hash codes alone.
+  private static func usesScores(_ attention: Attention) -> Bool {
+    switch attention.kind {
+    case .sdim, .sdimSum: false
+    case .softmax, .topk, .select, .simhash, .silu, .siluBias: true
+    }
   }
 
   /// Appending embeddings to random users, encoding included, each commit on the disk.

@@ -36,6 +36,8 @@ package struct BenchShape: Equatable {
   static let sdimGroups = 8
   static let sdimBits = 4
   static let batchCount = 256
+  /// What the tables of one candidate set may take.
+  static let tableByteLimit = 64 << 20
 
   private static let poolNumberLimit = 1 << 26
   private static let scoreLimit = 1 << 30
@@ -109,17 +111,37 @@ package struct BenchMachine: Equatable {
 
   /// This one. A cache that the system does not tell is taken to be of 32 MiB.
   static func current() -> BenchMachine {
-    let caches = [Int32(_SC_LEVEL4_CACHE_SIZE), Int32(_SC_LEVEL3_CACHE_SIZE), Int32(_SC_LEVEL2_CACHE_SIZE)]
     let installed = max(sysconf(Int32(_SC_PHYS_PAGES)), 1) * max(sysconf(Int32(_SC_PAGESIZE)), 1)
     return BenchMachine(
       coreCount: max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), 1),
-      cacheByteCount: caches.map { sysconf($0) }.first { $0 > 0 } ?? 32 << 20,
+      cacheByteCount: lastLevelCacheByteCount() ?? 32 << 20,
       memoryByteCount: min(installed, grantedByteCount() ?? installed))
+  }
+
+  /// The last cache that data of one core can be in. `sysconf` adds up the caches of all groups of cores, which no core
+  /// can fill; it is asked where the system does not describe the first core's.
+  private static func lastLevelCacheByteCount() -> Int? {
+    let own = (0..<8).compactMap { number -> (level: Int, byteCount: Int)? in
+      let folder = "/sys/devices/system/cpu/cpu0/cache/index\(number)"
+      guard let level = line(of: folder + "/level").flatMap({ Int($0) }),
+        let size = line(of: folder + "/size"), size.hasSuffix("K"), let kibibytes = Int(size.dropLast()),
+        kibibytes > 0, kibibytes < 1 << 30
+      else { return nil }
+      return (level, kibibytes << 10)
+    }
+    if let last = own.max(by: { $0.level < $1.level }) { return last.byteCount }
+    let names = [Int32(_SC_LEVEL4_CACHE_SIZE), Int32(_SC_LEVEL3_CACHE_SIZE), Int32(_SC_LEVEL2_CACHE_SIZE)]
+    return names.map { sysconf($0) }.first { $0 > 0 }
   }
 
   /// The memory that a container grants; `nil` without a limit.
   private static func grantedByteCount() -> Int? {
-    guard let bytes = try? ByteSource(path: "/sys/fs/cgroup/memory.max").read() else { return nil }
-    return Int(String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)).flatMap { $0 > 0 ? $0 : nil }
+    line(of: "/sys/fs/cgroup/memory.max").flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
+  }
+
+  /// The first line of a file of the system; `nil` if there is none.
+  private static func line(of path: String) -> String? {
+    guard let bytes = try? ByteSource(path: path).read() else { return nil }
+    return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
   }
 }

@@ -9,6 +9,8 @@ struct BenchTests {
   ]
   private static let functions = ["softmax", "topk", "select", "simhash", "sdim", "sdim_sum", "silu", "silu_bias"]
 
+  private static let setFunctions = functions.filter { !$0.hasPrefix("sdim") }
+
   private func measured() throws -> [String: Any] {
     let folder = try Folder()
     let run = try folder.ckvdb(Self.shape + ["--json"])
@@ -21,15 +23,20 @@ struct BenchTests {
     let object = try measured()
     #expect(
       object.keys.sorted() == [
-        "append", "attend", "bytes_per_position", "copy", "machine", "pool_bytes", "read", "reconstruct", "set",
+        "append", "attend", "attend_candidate_set", "bytes_per_position", "copy", "machine", "pool_bytes", "read",
+        "reconstruct", "set",
         "shape", "version", "write",
       ])
     let (copy, write) = (try times(object["copy"]), try times(object["write"]))
     let attend = try #require(object["attend"] as? [String: Any])
+    let sets = try #require(object["attend_candidate_set"] as? [String: Any])
     let append = try #require(object["append"] as? [String: Any])
     #expect(attend.keys.sorted() == Self.functions.sorted())
+    #expect(sets.keys.sorted() == Self.setFunctions.sorted())
     #expect(append.keys.sorted() == ["batch", "single"])
-    for own in Self.functions.map({ attend[$0] }) + [object["reconstruct"], object["read"]] {
+    let read: [Any?] =
+      Self.functions.map { attend[$0] } + Self.setFunctions.map { sets[$0] } + [object["reconstruct"], object["read"]]
+    for own in read {
       try check(own, of: copy, "copy")
     }
     for own in append.values { try check(own, of: write, "write") }
@@ -84,7 +91,9 @@ struct BenchTests {
         """), "\(run.output)")
     #expect(run.output.contains("(less than four times: parts of it may stay in the cache)\n"))
     #expect(run.output.contains("a position takes 48 bytes of full K and V, "))
-    let functions = Self.functions.map { "attend " + $0.replacing("_", with: "-") + ", 3 queries" }
+    let functions =
+      Self.functions.map { "attend " + $0.replacing("_", with: "-") + ", 3 queries" }
+      + Self.setFunctions.map { "attend " + $0.replacing("_", with: "-") + ", candidate set" }
     for name in ["copy full K and V"] + functions + ["append 1 position", "append 256 positions"] {
       let line = run.output.split(separator: "\n").first { $0.hasPrefix("  " + name + " ") } ?? ""
       let isWhole = line.wholeMatch(of: #/.* +[\d.,]+ [mu]?s +[\d.,]+ [mu]?s +[\d.,]+/#) != nil
@@ -135,6 +144,19 @@ struct BenchTests {
   ) {
     let shape = BenchShape(positions: positions, pool: 8, width: width, candidates: 1, heads: 1)
     #expect(shape.userCount(on: Self.machine) == users)
+  }
+
+  @Test func `one query has its candidate set too, and the cache is one that a core can fill`() throws {
+    let run = try Folder().ckvdb(
+      ["bench", "--positions", "40", "--width", "12", "--users", "2", "--seconds", "0.1", "--json"])
+    let object = try #require(try JSONSerialization.jsonObject(with: Data(run.output.utf8)) as? [String: Any])
+    let sets = try #require(object["attend_candidate_set"] as? [String: Any])
+    #expect(sets.keys.sorted() == Self.setFunctions.sorted())
+    let machine = try #require(object["machine"] as? [String: Any])
+    let cache = try #require(machine["last_level_cache_bytes"] as? Int)
+    let sizes = try Folder().shell("cat /sys/devices/system/cpu/cpu0/cache/index*/size 2>/dev/null").output
+      .split(separator: "\n").compactMap { Int($0.dropLast()) }
+    #expect(sizes.max().map { $0 << 10 == cache } ?? (cache > 0), "\(sizes)")
   }
 
   @Test(arguments: ["INT", "TERM"])

@@ -52,15 +52,21 @@ enum Machine {
 
   /// The last cache that data of one core can be in, as the kernel sees it. `sysconf` adds up the caches of all core
   /// groups of a package, which no core can fill.
-  static let lastLevelCacheByteCount: Int = {
-    let levels = (0..<8).compactMap { index -> (level: Int, byteCount: Int)? in
+  static let lastLevelCacheByteCount = cacheByteCounts[2]
+
+  /// Bytes of the first core's first, second and last data cache.
+  static let cacheByteCounts: [Int] = {
+    let caches = (0..<8).compactMap { index -> (level: Int, byteCount: Int)? in
       let path = "/sys/devices/system/cpu/cpu0/cache/index\(index)"
       let size = field(path + "/size")
-      guard let level = Int(field(path + "/level")), size.hasSuffix("K"), let kibibytes = Int(size.dropLast())
+      guard field(path + "/type") != "Instruction", let level = Int(field(path + "/level")), size.hasSuffix("K"),
+        let kibibytes = Int(size.dropLast())
       else { return nil }
       return (level, kibibytes << 10)
     }
-    return levels.max { $0.level < $1.level }?.byteCount ?? 32 << 20
+    func byteCount(_ level: Int) -> Int? { caches.first { $0.level == level }?.byteCount }
+    let last = caches.max { $0.level < $1.level }?.byteCount ?? 32 << 20
+    return [byteCount(1) ?? 32 << 10, byteCount(2) ?? 1 << 20, last]
   }()
 
   private static var cpuName: String {

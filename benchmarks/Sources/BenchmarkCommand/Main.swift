@@ -17,6 +17,8 @@ enum Main {
       open            time to open, memory while appending
       attend          softmax from the store, beside a copy of full keys and values
       attend-peers    the same beside LMDB, RocksDB, SQLite, computing keys and values again, and PyTorch
+      attend-grid     attend over lengths, queries, pools, widths, element types and functions
+      kernels         every kernel beside its floor by measured peaks
       floors          what hashing, reading and syncing cost by themselves
       all             everything
 
@@ -48,6 +50,7 @@ enum Main {
     ("append-whole", { try AppendBenchmark.runWhole($0) }),
     ("encode", { try EncodeBenchmark.run($0) }), ("open", { try OpenBenchmark.run($0) }),
     ("attend", { try AttendBenchmark.run($0) }), ("attend-peers", { try AttendPeersBenchmark.run($0) }),
+    ("attend-grid", { try AttendGridBenchmark.run($0) }), ("kernels", { try KernelsBenchmark.run($0) }),
   ]
 
   private static func run(_ name: String, _ options: Options) throws {

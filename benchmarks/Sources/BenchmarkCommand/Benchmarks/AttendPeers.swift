@@ -74,9 +74,10 @@ enum AttendPeersBenchmark {
     let attention = FullAttention(count: what.length, heads: heads)
     let store = stores.ours[heads]!.store
     var random = SplitMix(seed: what.options.seed)
+    let sets = try what.queries.map { try store.candidates($0) }
     for user in what.population.ids { _ = try store.attend(what.queries[0], user: .integer(user)) }
     for isCold in [true, false] {
-      var ours = Samples()
+      var (ours, ofSets) = (Samples(), Samples())
       var theirs = stores.peers.map { _ in Samples() }
       for round in 0...what.rounds.count {
         let users = (0..<what.rounds.users).map { _ in
@@ -90,6 +91,13 @@ enum AttendPeersBenchmark {
           }
           if round > 0 { ours.add(seconds) }  // the first round warms up
         }
+        for (number, user) in users.enumerated() {
+          let seconds = try Clock.seconds {
+            let output = try store.attend(sets[number % sets.count], user: .integer(user))
+            BlackHole.take(UInt64(output[0].bitPattern))
+          }
+          if round > 0 { ofSets.add(seconds) }
+        }
         for (place, peer) in stores.peers.enumerated() {
           for (number, user) in users.enumerated() {
             let query = what.queries[number % what.queries.count]
@@ -101,6 +109,7 @@ enum AttendPeersBenchmark {
       }
       let label = Self.label(heads, what.length, isCold)
       report.measured("\(label): ckvdb, p50", ours.median * 1e6, "us")
+      report.measured("\(label): ckvdb with a CandidateSet, p50", ofSets.median * 1e6, "us")
       for (peer, samples) in zip(stores.peers, theirs) {
         report.measured("\(label): \(peer.name), full K and V, p50", samples.median * 1e6, "us")
       }
@@ -110,6 +119,9 @@ enum AttendPeersBenchmark {
         report.figure(
           "\(label): \(peer.name) / ckvdb", samples.median / ours.median, must: (bounds?.0).map(Bound.atLeast),
           aim: (bounds?.1).map(Bound.atLeast))
+        report.figure(
+          "\(label): \(peer.name) / ckvdb with a CandidateSet", samples.median / ofSets.median,
+          must: peer is LMDBFull && isCold && what.length == 1_000 ? .atLeast(3.3) : nil)
       }
     }
   }
@@ -134,12 +146,12 @@ enum AttendPeersBenchmark {
   private static func measureThreads(_ stores: Stores, _ what: Case, _ heads: Int, _ report: Report) throws {
     let store = stores.ours[heads]!.store
     let count = what.options.sized(20, 400_000 / what.length * 5)
-    func ours(_ seed: Int) -> () throws -> Void {
+    func ours(_ seed: Int, _ attend: @escaping (Int, UserID) throws -> [Float]) -> () throws -> Void {
       {
         var random = SplitMix(seed: UInt64(seed))
         for number in 0..<count {
           let user = what.population.ids[random.below(what.population.count)]
-          let output = try store.attend(what.queries[number % what.queries.count], user: .integer(user))
+          let output = try attend(number % what.queries.count, .integer(user))
           guard output.count == FullRows.width else { throw BenchmarkError("an output of \(output.count)") }
         }
       }
@@ -158,8 +170,11 @@ enum AttendPeersBenchmark {
       }
     }
     let label = "H = \(heads), n = \(what.length), cold: two threads / one thread"
-    let own = try gain(what.options, ours)
+    let own = try gain(what.options) { ours($0) { try store.attend(what.queries[$0], user: $1) } }
     report.figure("\(label), ckvdb", own, must: .atLeast(1.8), aim: .atLeast(1.95))
+    let sets = try what.queries.map { try store.candidates($0) }
+    let ofSets = try gain(what.options) { ours($0) { try store.attend(sets[$0], user: $1) } }
+    report.figure("\(label), ckvdb with a CandidateSet", ofSets, must: .atLeast(1.8), aim: .atLeast(1.95))
     report.measured("\(label), LMDB", try gain(what.options, theirs), "ratio")
   }
 

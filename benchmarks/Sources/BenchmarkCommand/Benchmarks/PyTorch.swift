@@ -40,15 +40,19 @@ enum PyTorch {
           ? stores.ours[heads]!
           : AttendPeersBenchmark.Stores.engine(directory, what, heads: heads, poolRows: poolRows)
         for count in counts {
-          let ours = try measure(engine.store, what, count)
+          let (ours, ofSet) = try measure(engine.store, what, count)
           let shape = "\(heads).\(what.length).\(count)"
           let label = "H = \(heads), m = \(poolRows), n = \(what.length), C = \(count)"
           report.measured("\(label): ckvdb, p50", ours * 1e6, "us")
+          report.measured("\(label): ckvdb with a CandidateSet, p50", ofSet * 1e6, "us")
           for type in ["f16", "f32"] {
             let full = try ChildProcess.number(answers, "full.\(type).\(shape)")
             let gathered = try ChildProcess.number(answers, "gather.\(type).\(poolRows).\(shape)")
             judge(label, "PyTorch on full K and V, \(type)", full, ours, fullBounds[label], report)
             judge(label, "PyTorch, gathered, \(type)", gathered, ours, gatheredBounds[label], report)
+            report.figure(
+              "\(label): PyTorch on full K and V, \(type) / ckvdb with a CandidateSet", full / ofSet,
+              must: setBounds[label].map(Bound.atLeast))
           }
         }
         if poolRows != 1_024 { try engine.close() }
@@ -61,6 +65,8 @@ enum PyTorch {
     "H = 1, m = 1024, n = 1000, C = 128": (1.3, 2), "H = 1, m = 1024, n = 10000, C = 128": (5, 8),
     "H = 1, m = 64, n = 1000, C = 128": (4, 6),
   ]
+  /// The same with a CandidateSet.
+  private static let setBounds = ["H = 1, m = 1024, n = 1000, C = 128": 2.0]
   private static let gatheredBounds: [String: (must: Double, aim: Double)] = [
     "H = 1, m = 1024, n = 1000, C = 1": (15, 25), "H = 4, m = 1024, n = 1000, C = 1": (15, 25),
   ]
@@ -75,20 +81,28 @@ enum PyTorch {
       aim: (bounds?.aim).map(Bound.atLeast))
   }
 
-  /// Random users, until there are enough of them or time is up.
-  private static func measure(_ store: CacheStore, _ what: AttendPeersBenchmark.Case, _ count: Int) throws -> Double {
+  /// Random users, until there are enough of them or time is up; with a CandidateSet and without by turns.
+  ///
+  /// - Returns: the medians without and with the set, whose making does not count.
+  private static func measure(
+    _ store: CacheStore, _ what: AttendPeersBenchmark.Case, _ count: Int
+  ) throws -> (Double, Double) {
     let queries = AttendPeersBenchmark.queries(count, seed: what.options.seed).flatMap { $0 }
+    let set = try store.candidates(queries)
     var random = SplitMix(seed: what.options.seed)
-    var samples = Samples()
-    let end = Clock.now() + what.options.sized(0.01, 0.15)
-    for round in 0..<2_000 where round < 4 || Clock.now() < end {
-      let user = what.population.ids[random.below(what.population.count)]
+    var (samples, ofSet) = (Samples(), Samples())
+    let end = Clock.now() + what.options.sized(0.02, 0.3)
+    for round in 0..<4_000 where round < 16 || Clock.now() < end {
+      let user = UserID.integer(what.population.ids[random.below(what.population.count)])
+      // Four calls each by turns; users are drawn for every one, since the second read of a user would not be cold.
+      let usesSet = (round / 4).isMultiple(of: 2)
       let seconds = try Clock.seconds {
-        let output = try store.attend(queries, user: .integer(user))
+        let output = try usesSet ? store.attend(set, user: user) : store.attend(queries, user: user)
         BlackHole.take(UInt64(output[0].bitPattern))
       }
-      if round > 0 { samples.add(seconds) }
+      guard round > 7 else { continue }
+      if usesSet { ofSet.add(seconds) } else { samples.add(seconds) }
     }
-    return samples.median
+    return (samples.median, ofSet.median)
   }
 }
