@@ -115,13 +115,17 @@ static void ckv_block_totals_serial(const float *values, size_t count, double *t
 }
 
 static void ckv_block_column_sums_serial(const float *weights, const float *columns, size_t column_stride,
-                                         size_t dimensions, size_t count, float *sums) {
+                                         size_t dimensions, size_t count, const float *last, float *sums) {
   for (size_t d = 0; d < dimensions; d++)
     for (size_t q = 0; q < CKV_BLOCK; q++) {
       float lanes[4 * CKV_LANES] = {0};
       size_t i = 0;
       for (; i < count; i++)
         lanes[i % 64] = fmaf(weights[i * CKV_BLOCK + q], columns[d * column_stride + i], lanes[i % 64]);
+      if (last) {
+        lanes[i % 64] = fmaf(weights[i * CKV_BLOCK + q], last[d * CKV_BLOCK + q], lanes[i % 64]);
+        i++;
+      }
       for (; i % 64; i++) lanes[i % 64] += 0.0f;
       for (size_t lane = 0; lane < CKV_LANES; lane++)
         lanes[lane] = (lanes[lane] + lanes[16 + lane]) + (lanes[32 + lane] + lanes[48 + lane]);
@@ -154,6 +158,34 @@ BLOCK_TABLE(serial)
 void ckv_gather_blocks_f32(const float *table, const uint32_t *rows, size_t count, float *target) {
   for (size_t i = 0; i < count; i++)
     memcpy(target + i * CKV_BLOCK, table + (size_t)rows[i] * CKV_BLOCK, CKV_BLOCK * sizeof *target);
+}
+
+/* A row's numbers of a group of heads; every instruction set has such a register. */
+typedef float group __attribute__((vector_size(CKV_GROUP * sizeof(float))));
+
+void ckv_compact_totals_f32(const float *sums, size_t parts, size_t part_stride, size_t count, size_t query,
+                            double *totals) {
+  for (size_t h = 0; h < parts; h++) totals[h] = 0;
+  for (size_t i = 0; i < count;) {
+    /* Four groups of lanes hold the numbers of sixteen rows. */
+    group lanes[16] = {{0}};
+    for (size_t kept = 0; i < count && kept < EXP_SUM_RUN / CKV_GROUP; i++) {
+      const float *row = sums + i * CKV_BLOCK + query;
+      group numbers = {row[0], 0, 0, 0};
+      _Bool is_kept = row[0] != 0;
+      for (size_t h = 1; h < parts; h++) {
+        numbers[h] = row[h * part_stride];
+        is_kept |= numbers[h] != 0;
+      }
+      /* A row that is left out adds zeros to the next one's place. */
+      lanes[kept % 16] += numbers;
+      kept += is_kept;
+    }
+    group rows[4];
+    for (int r = 0; r < 4; r++) rows[r] = (lanes[r] + lanes[4 + r]) + (lanes[8 + r] + lanes[12 + r]);
+    const group all = (rows[0] + rows[2]) + (rows[1] + rows[3]);
+    for (size_t h = 0; h < parts; h++) totals[h] += all[h];
+  }
 }
 
 void ckv_rank_u32(const uint32_t *rows, size_t used, uint32_t *places, const uint32_t *indices, size_t count,

@@ -169,7 +169,7 @@ import Testing
       let weights = memory.copy(draw.numbers(count * Self.size))
       let columns = memory.copy(draw.numbers(2 * count))
       var sums = [Float](repeating: 7, count: 2 * Self.size)
-      Self.blocks(level).column_sums(weights.floats, columns.floats, count, 2, count, &sums)
+      Self.blocks(level).column_sums(weights.floats, columns.floats, count, 2, count, nil, &sums)
       for query in 0..<Self.size {
         let own = Self.column(weights.read(count * Self.size), query)
         for column in 0..<2 {
