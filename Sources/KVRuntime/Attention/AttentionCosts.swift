@@ -25,15 +25,16 @@ package struct PoolView: Sendable {
   package var rows: Double
   /// Columns of all the heads that a pass serves.
   package var columns: Double
-  /// The share of the pool's bytes that a second-level cache of 1 MiB has no room for.
-  package var farShare: Double
+  /// How far away the pool is: how often its bytes double from the 1 MiB of a second-level cache on, over four.
+  package var distance: Double
   /// Heads of one pass, those of four at most.
   package var heads: Double
 
   package init(rows: Int, columns: Int, byteCount: Int, heads: Int) {
     self.rows = Double(rows)
     self.columns = Double(columns)
-    farShare = max(0, 1 - Double(1 << 20) / Double(max(byteCount, 1)))
+    let caches = Double(byteCount) / Double(1 << 20)
+    distance = caches > 1 ? (Double(caches.exponent) + caches.significand - 1) / 4 : 0
     self.heads = Double(heads)
   }
 
@@ -51,10 +52,11 @@ package struct QueryCosts: Sendable, Equatable {
   /// Finding the rows in use: per position, per pool row.
   package var markPosition = 0.0
   package var markRow = 0.0
-  /// A dot product: per row, per column, and per column of a row that comes from beyond the second-level cache.
+  /// A dot product: per row, per column, and per column and distance; the last where rows do not come in their order.
   package var dotRow = 0.0
   package var dotColumn = 0.0
   package var dotFarColumn = 0.0
+  package var dotStrayColumn = 0.0
   /// Putting a dot product of a row in use into the table, and reading a position's from there.
   package var spreadRow = 0.0
   package var lookUpPosition = 0.0
@@ -65,7 +67,8 @@ package struct QueryCosts: Sendable, Equatable {
   package var sumRow = 0.0
   package var sumColumn = 0.0
   package var sumFarColumn = 0.0
-  /// Whatever way is taken: per query, per position, and per position and user column.
+  package var sumStrayColumn = 0.0
+  /// Whatever way is taken: per query; per position and head with a user part, and user column.
   package var query = 0.0
   package var position = 0.0
   package var ownNumber = 0.0
@@ -73,9 +76,10 @@ package struct QueryCosts: Sendable, Equatable {
   package init() {}
 
   func scores(_ path: ScorePath, _ positions: Double, _ pool: PoolView) -> Double {
-    let row = dotRow + pool.columns * (dotColumn + dotFarColumn * pool.farShare)
+    let column = dotColumn + dotFarColumn * pool.distance
+    let row = dotRow + pool.columns * column
     switch path {
-    case .gather: return positions * row
+    case .gather: return positions * (row + pool.columns * pool.distance * dotStrayColumn)
     case .rowsInUse:
       return positions * (markPosition + lookUpPosition) + pool.rows * markRow
         + pool.expectedRows(positions) * (row + spreadRow)
@@ -84,15 +88,16 @@ package struct QueryCosts: Sendable, Equatable {
   }
 
   func sums(_ path: SumPath, _ positions: Double, _ pool: PoolView) -> Double {
-    let row = sumRow + pool.columns * (sumColumn + sumFarColumn * pool.farShare)
+    let column = sumColumn + sumFarColumn * pool.distance
+    let row = sumRow + pool.columns * column
     switch path {
-    case .gather: return positions * row
+    case .gather: return positions * (row + pool.columns * pool.distance * sumStrayColumn)
     case .rowSums: return positions * scatterPosition + pool.rows * sweepRow + pool.expectedRows(positions) * row
     }
   }
 
-  func rest(_ positions: Double, ownNumbers: Double) -> Double {
-    query + positions * (position + ownNumbers * ownNumber)
+  func rest(_ positions: Double, ownHeads: Double, ownNumbers: Double) -> Double {
+    query + positions * (ownHeads * position + ownNumbers * ownNumber)
   }
 }
 
@@ -101,10 +106,11 @@ package struct BlockCosts: Sendable, Equatable {
   /// Finding the rows in use and every position's place among them: per position, per pool row.
   package var markPosition = 0.0
   package var markRow = 0.0
-  /// A row's dot products with all queries of a full block: per head, per column, and far.
+  /// A row's dot products with all queries of a full block, as for one query, the first per head.
   package var dotRow = 0.0
   package var dotColumn = 0.0
   package var dotFarColumn = 0.0
+  package var dotStrayColumn = 0.0
   /// Adding up weights per position and head; per listed row and head: clearing, totals.
   package var scatterPosition = 0.0
   package var sweepRow = 0.0
@@ -112,7 +118,8 @@ package struct BlockCosts: Sendable, Equatable {
   package var sumRow = 0.0
   package var sumColumn = 0.0
   package var sumFarColumn = 0.0
-  /// Per block and head; per position and head; per position and user column.
+  package var sumStrayColumn = 0.0
+  /// Per block and head; per position and head with a user part; per position and user column.
   package var head = 0.0
   package var position = 0.0
   package var ownNumber = 0.0
@@ -121,26 +128,28 @@ package struct BlockCosts: Sendable, Equatable {
 
   /// - Parameter share: the tiles of a full block that the queries fill, from 0 to 1.
   func scores(_ path: ScorePath, _ positions: Double, _ pool: PoolView, share: Double) -> Double {
-    let row = pool.heads * dotRow + share * pool.columns * (dotColumn + dotFarColumn * pool.farShare)
+    let column = dotColumn * share + dotFarColumn * pool.distance
+    let row = pool.heads * dotRow + pool.columns * column
     switch path {
-    case .gather: return positions * row
+    case .gather: return positions * (row + pool.columns * pool.distance * dotStrayColumn)
     case .rowsInUse, .allRows:
       return positions * markPosition + pool.rows * markRow + pool.expectedRows(positions) * row
     }
   }
 
   func sums(_ path: SumPath, _ positions: Double, _ pool: PoolView, share: Double) -> Double {
-    let row = pool.heads * sumRow + share * pool.columns * (sumColumn + sumFarColumn * pool.farShare)
+    let column = sumColumn * share + sumFarColumn * pool.distance
+    let row = pool.heads * sumRow + pool.columns * column
     switch path {
-    case .gather: return positions * row
+    case .gather: return positions * (row + pool.columns * pool.distance * sumStrayColumn)
     case .rowSums:
       return positions * (markPosition + pool.heads * scatterPosition) + pool.rows * markRow
         + pool.expectedRows(positions) * (row + pool.heads * sweepRow)
     }
   }
 
-  func rest(_ positions: Double, heads: Double, ownNumbers: Double) -> Double {
-    heads * (head + positions * position) + positions * ownNumbers * ownNumber
+  func rest(_ positions: Double, heads: Double, ownHeads: Double, ownNumbers: Double) -> Double {
+    heads * head + positions * (ownHeads * position + ownNumbers * ownNumber)
   }
 }
 

@@ -26,6 +26,7 @@ package struct AttentionPaths: Sendable {
 
   private let shape: LayerShape
   private let costs: AttentionCosts
+  private let sumCosts: AttentionCosts
   private let forced: ForcedPaths
   /// The pools as a pass over all heads sees them, as one of a group of heads does, and as one of a single head does, in
   /// the mean.
@@ -35,14 +36,22 @@ package struct AttentionPaths: Sendable {
   private let groupValues: PoolView
   private let headKeys: PoolView
   private let headValues: PoolView
+  /// Heads of a softmax that have a weight per position.
+  private let ownHeads: Double
+  /// Whether a group's table lists the rows in use in any case: a head without a user part has its weights there.
+  private var mustList: Bool { ownHeads < Double(shape.heads) }
   /// User columns that all heads together pass over.
   private let ownNumbers: Double
   private let groups: Int
 
-  package init(_ shape: LayerShape, _ elements: (key: ElementType, value: ElementType), _ forced: ForcedPaths) {
+  package init(
+    _ shape: LayerShape, _ elements: (key: ElementType, value: ElementType), _ forced: ForcedPaths,
+    costs: AttentionCosts? = nil
+  ) {
     self.shape = shape
     self.forced = forced
-    costs = AttentionCosts.active
+    self.costs = costs ?? .active
+    sumCosts = costs ?? .forSums
     let value = shape.value ?? shape.key
     let groups = (shape.heads + HeadGroup.size - 1) / HeadGroup.size
     self.groups = groups
@@ -60,16 +69,24 @@ package struct AttentionPaths: Sendable {
     // In the additive form every head needs every user column.
     func own(_ part: PartShape) -> Int { part.userWidth * (part.isAdditive ? shape.heads : 1) }
     ownNumbers = Double(own(shape.key) + own(value))
+    func ownHeads(_ part: PartShape) -> Int {
+      if part.isAdditive || part.userWidth == 0 { return part.userWidth > 0 ? shape.heads : 0 }
+      let width = max(1, part.width / shape.heads)
+      return (part.userWidth + width - 1) / width
+    }
+    self.ownHeads = shape.heads == 1 ? 1 : Double(max(ownHeads(shape.key), ownHeads(value)))
   }
 
   /// How keys are scored; `byHead`: in a pass of one head out of several.
   package func scores(_ positions: Int, byHead: Bool) -> ScorePath {
     if !AttentionLayer.canUseTables(shape.key) { return .gather }
     if let path = forced.scores { return path == .gather && positions > gatherLimit(shape.key) ? .rowsInUse : path }
-    let (costs, pool) = byHead || shape.heads == 1 ? (costs.one, headKeys) : (costs.group, groupKeys)
+    let isOne = byHead || shape.heads == 1
+    let (costs, pool) = isOne ? (costs.one, headKeys) : (costs.group, groupKeys)
     let count = Double(positions)
     let gather = positions > gatherLimit(shape.key) ? .infinity : costs.scores(.gather, count, pool)
-    let (inUse, all) = (costs.scores(.rowsInUse, count, pool), costs.scores(.allRows, count, pool))
+    let inUse = costs.scores(.rowsInUse, count, pool)
+    let all = isOne || !mustList ? costs.scores(.allRows, count, pool) : .infinity
     return gather <= min(inUse, all) ? .gather : all < inUse ? .allRows : .rowsInUse
   }
 
@@ -80,7 +97,7 @@ package struct AttentionPaths: Sendable {
     if let path = forced.sums { return path }
     let (costs, pool) =
       byHead || shape.heads == 1
-      ? (AttentionCosts.forSums.one, headValues) : (AttentionCosts.forSums.group, groupValues)
+      ? (sumCosts.one, headValues) : (sumCosts.group, groupValues)
     let count = Double(positions)
     return costs.sums(.gather, count, pool) <= costs.sums(.rowSums, count, pool) ? .gather : .rowSums
   }
@@ -100,7 +117,7 @@ package struct AttentionPaths: Sendable {
   }
 
   /// Whether a block lists the keys' rows in use, or reads a row per position.
-  func blockListsKeys(_ positions: Int) -> Bool {
+  package func blockListsKeys(_ positions: Int) -> Bool {
     guard AttentionLayer.canUseTables(shape.key) else { return false }
     if positions > gatherLimit(shape.key) { return true }
     if let path = forced.scores { return path != .gather }
@@ -124,12 +141,13 @@ package struct AttentionPaths: Sendable {
       let costs = costs.one
       return heads
         * (costs.scores(score, count, headKeys) + costs.sums(sum, count, headValues)
-          + costs.rest(count, ownNumbers: ownNumbers / heads))
+          + costs.rest(count, ownHeads: 1, ownNumbers: ownNumbers / heads))
     }
     let (costs, passes) = (costs.group, Double(groups))
+    let listed = score == .allRows && mustList ? .rowsInUse : score
     return passes
-      * (costs.scores(score, count, groupKeys) + costs.sums(sum, count, groupValues)
-        + costs.rest(count, ownNumbers: ownNumbers / passes))
+      * (costs.scores(listed, count, groupKeys) + costs.sums(sum, count, groupValues)
+        + costs.rest(count, ownHeads: ownHeads / passes, ownNumbers: ownNumbers / passes))
   }
 
   /// What a block of `queries` takes.
@@ -138,7 +156,8 @@ package struct AttentionPaths: Sendable {
     let score = blockListsKeys(positions) ? ScorePath.rowsInUse : .gather
     return costs.block.scores(score, count, keys, share: share)
       + costs.block.sums(sums(positions, byHead: byHead), count, values, share: share)
-      + costs.block.rest(count, heads: Double(shape.heads), ownNumbers: ownNumbers)
+      + costs.block.rest(
+        count, heads: Double(shape.heads), ownHeads: byHead ? Double(shape.heads) : ownHeads, ownNumbers: ownNumbers)
   }
 
   private func gatherLimit(_ part: PartShape) -> Int {

@@ -97,7 +97,8 @@ final class BlockScratch: @unchecked Sendable {
       sums: place(min(need.valueRows, need.positions) * need.heads * block),
       coefficients: place(need.dimensions * block), ownSums: place(need.dimensions * need.heads * block),
       keyIndices: place(need.positions), valueIndices: place(need.positions), last: place(need.dimensions * block),
-      counts: place(block), headTotals: place(block * HeadGroup.size, of: 8), own: place(need.dimensions), greatest: place(block), scales: place(block), totals: place(block, of: 8)
+      counts: place(block), headTotals: place(block * HeadGroup.size, of: 8), own: place(need.dimensions),
+      greatest: place(block), scales: place(block), totals: place(block, of: 8)
     )
     if unsafe memory.count < byteCount {
       unsafe memory.deallocate()
