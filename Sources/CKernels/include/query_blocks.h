@@ -58,10 +58,11 @@ struct ckv_block_kernels {
 void ckv_gather_blocks_f32(const float *_Nonnull table, const uint32_t *_Nonnull rows, size_t count,
                            float *_Nonnull target);
 
-/* totals[h] = head_totals_f32 of query `query`, of the rows in which it has a number other than 0: head h's number of
- * row i stands at sums[h * part_stride + i * CKV_BLOCK + query], h < parts <= CKV_GROUP. Totals of `parts` heads. */
-void ckv_compact_totals_f32(const float *_Nonnull sums, size_t parts, size_t part_stride, size_t count, size_t query,
-                            double *_Nonnull totals);
+/* totals[h * CKV_BLOCK + q] = head_totals_f32 of query q, of the rows in which it has a number other than 0: head h's
+ * number of row i stands at sums[h * part_stride + i * CKV_BLOCK + q], h < parts <= CKV_GROUP. Only of the queries
+ * whose bits are set; what is written of the others means nothing. */
+void ckv_compact_totals_f32(const float *_Nonnull sums, size_t parts, size_t part_stride, size_t count,
+                            unsigned queries, double *_Nonnull totals);
 
 /* ckv_silu_f32 for queries side by side, of which query q sees the first counts[q] of `count` positions: its bias
  * counts from the last of those, and its weights behind them are 0. */

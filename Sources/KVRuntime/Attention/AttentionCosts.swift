@@ -27,6 +27,8 @@ package struct PoolView: Sendable {
   package var columns: Double
   /// How far away the pool is: how often its bytes double from the 1 MiB of a second-level cache on, over four.
   package var distance: Double
+  /// The same from 4 MiB on, over two: pages in no order then outrun what the processor remembers of their addresses.
+  package var straying: Double { max(0, 2 * distance - 1) }
   /// Heads of one pass, those of four at most.
   package var heads: Double
 
@@ -52,7 +54,8 @@ package struct QueryCosts: Sendable, Equatable {
   /// Finding the rows in use: per position, per pool row.
   package var markPosition = 0.0
   package var markRow = 0.0
-  /// A dot product: per row, per column, and per column and distance; the last where rows do not come in their order.
+  /// A dot product: per row, per column, and per column and distance; the last where rows do not come in
+  /// their order.
   package var dotRow = 0.0
   package var dotColumn = 0.0
   package var dotFarColumn = 0.0
@@ -73,13 +76,11 @@ package struct QueryCosts: Sendable, Equatable {
   package var position = 0.0
   package var ownNumber = 0.0
 
-  package init() {}
-
   func scores(_ path: ScorePath, _ positions: Double, _ pool: PoolView) -> Double {
     let column = dotColumn + dotFarColumn * pool.distance
     let row = dotRow + pool.columns * column
     switch path {
-    case .gather: return positions * (row + pool.columns * pool.distance * dotStrayColumn)
+    case .gather: return positions * (row + pool.columns * pool.straying * dotStrayColumn)
     case .rowsInUse:
       return positions * (markPosition + lookUpPosition) + pool.rows * markRow
         + pool.expectedRows(positions) * (row + spreadRow)
@@ -91,7 +92,7 @@ package struct QueryCosts: Sendable, Equatable {
     let column = sumColumn + sumFarColumn * pool.distance
     let row = sumRow + pool.columns * column
     switch path {
-    case .gather: return positions * (row + pool.columns * pool.distance * sumStrayColumn)
+    case .gather: return positions * (row + pool.columns * pool.straying * sumStrayColumn)
     case .rowSums: return positions * scatterPosition + pool.rows * sweepRow + pool.expectedRows(positions) * row
     }
   }
@@ -124,14 +125,12 @@ package struct BlockCosts: Sendable, Equatable {
   package var position = 0.0
   package var ownNumber = 0.0
 
-  package init() {}
-
   /// - Parameter share: the tiles of a full block that the queries fill, from 0 to 1.
   func scores(_ path: ScorePath, _ positions: Double, _ pool: PoolView, share: Double) -> Double {
     let column = dotColumn * share + dotFarColumn * pool.distance
     let row = pool.heads * dotRow + pool.columns * column
     switch path {
-    case .gather: return positions * (row + pool.columns * pool.distance * dotStrayColumn)
+    case .gather: return positions * (row + pool.columns * pool.straying * dotStrayColumn)
     case .rowsInUse, .allRows:
       return positions * markPosition + pool.rows * markRow + pool.expectedRows(positions) * row
     }
@@ -141,7 +140,7 @@ package struct BlockCosts: Sendable, Equatable {
     let column = sumColumn * share + sumFarColumn * pool.distance
     let row = pool.heads * sumRow + pool.columns * column
     switch path {
-    case .gather: return positions * (row + pool.columns * pool.distance * sumStrayColumn)
+    case .gather: return positions * (row + pool.columns * pool.straying * sumStrayColumn)
     case .rowSums:
       return positions * (markPosition + pool.heads * scatterPosition) + pool.rows * markRow
         + pool.expectedRows(positions) * (row + pool.heads * sweepRow)

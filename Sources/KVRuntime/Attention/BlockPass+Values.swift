@@ -44,16 +44,17 @@ extension BlockPass {
     let size = QueryBlocks.size
     let empty = unsafe kernels.empty_rows(scratch.sums, group.heads.count, sumStride, rows.count)
     unsafe vanishing |= empty
-    for query in unsafe 0..<block.count where empty & 1 << UInt32(query) != 0 {
+    let partial = unsafe empty & (1 << UInt32(block.count) - 1)
+    if partial != 0 {
       unsafe ckv_compact_totals_f32(
-        scratch.sums, group.heads.count, sumStride, rows.count, query, scratch.headTotals + query * HeadGroup.size)
+        scratch.sums, group.heads.count, sumStride, rows.count, partial, scratch.headTotals)
     }
     for head in group.heads {
       let place = head - group.heads.lowerBound
       let sums = unsafe scratch.sums + place * sumStride
       unsafe kernels.totals(sums, rows.count, scratch.totals)
-      for query in unsafe 0..<block.count where empty & 1 << UInt32(query) != 0 {
-        unsafe scratch.totals[query] = scratch.headTotals[query * HeadGroup.size + place]
+      for query in unsafe 0..<block.count where partial & 1 << UInt32(query) != 0 {
+        unsafe scratch.totals[query] = scratch.headTotals[place * size + query]
       }
       unsafe weigh(
         HeadSlice(head, of: layer.shape.heads, layer.value), rows.list, sums, rows.count,

@@ -14,8 +14,10 @@ struct Fit {
 
   init(_ samples: [Sample], tile: Int) {
     self.tile = tile
-    let zero = AttentionCosts(one: QueryCosts(), group: QueryCosts(), block: BlockCosts(), tile: tile)
     func unit(_ count: Int, _ place: Int) -> [Double] { (0..<count).map { $0 == place ? 1 : 0 } }
+    let zero = AttentionCosts(
+      one: QueryCosts(numbers: unit(QueryCosts.count, -1)), group: QueryCosts(numbers: unit(QueryCosts.count, -1)),
+      block: BlockCosts(numbers: unit(BlockCosts.count, -1)), tile: tile)
     func solve(
       _ count: Int, _ heads: Int?, isBlock: Bool, _ costs: (Int) -> AttentionCosts
     ) -> (numbers: [Double], error: Double) {
@@ -46,7 +48,7 @@ struct Fit {
       let (numbers, error) = Self.leastSquares(rows, count + 1)
       return (Array(numbers.dropFirst()), error)
     }
-    func query(_ place: Int) -> QueryCosts { QueryCosts(unit(QueryCosts.count, place)) }
+    func query(_ place: Int) -> QueryCosts { QueryCosts(numbers: unit(QueryCosts.count, place)) }
     let one = solve(QueryCosts.count, 1, isBlock: false) { place in
       var costs = zero
       costs.one = query(place)
@@ -59,7 +61,7 @@ struct Fit {
     }
     let block = solve(BlockCosts.count, nil, isBlock: true) { place in
       var costs = zero
-      costs.block = BlockCosts(unit(BlockCosts.count, place))
+      costs.block = BlockCosts(numbers: unit(BlockCosts.count, place))
       return costs
     }
     (self.one, self.group, self.block) = (one.numbers, group.numbers, block.numbers)
@@ -104,13 +106,16 @@ struct Fit {
 
   /// As the source holds them.
   func text(_ level: String) -> String {
-    func list(_ numbers: [Double]) -> String { numbers.map { rounded($0, $0 < 0.1 ? 5 : 3) }.joined(separator: ", ") }
+    func list(_ numbers: [Double], _ names: [String]) -> String {
+      zip(names, numbers).filter { $0.1 >= 0.0005 }.map { "\($0): \(rounded($1, $1 < 10 ? 3 : 0))" }
+        .joined(separator: ", ")
+    }
     return """
-        // Root mean square of relative errors: \(errors.map { rounded($0, 2) }.joined(separator: ", ")).
+        /// Root mean square of the errors: \(errors.map { rounded($0, 2) }.joined(separator: ", ")).
         package static let \(level) = AttentionCosts(
-          one: QueryCosts([\(list(one))]),
-          group: QueryCosts([\(list(group))]),
-          block: BlockCosts([\(list(block))]), tile: \(tile))
+          one: QueryCosts(\(list(one, QueryCosts.names))),
+          group: QueryCosts(\(list(group, QueryCosts.names))),
+          block: BlockCosts(\(list(block, BlockCosts.names))), tile: \(tile))
       """
   }
 

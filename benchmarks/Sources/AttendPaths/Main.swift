@@ -35,10 +35,12 @@ enum Main {
       guard ckv_kernels_force(known.number) else { continue }
       measured.append(measure(known.name, known.costs, isSmoke))
     }
+    _ = ckv_kernels_force(-1)
+    let functions = Functions.measure(isSmoke)
     guard !measured.isEmpty else { fail("this processor has no such level\n") }
     let json = JSON.object([
       ("benchmark", .string("attend-paths")), ("size", .string(isSmoke ? "smoke" : "standard")),
-      ("cpu", .string(processorName)), ("unit", .string("ns")), ("levels", .array(measured)),
+      ("cpu", .string(processorName)), ("unit", .string("ns")), ("levels", .array(measured)), ("functions", functions),
     ])
     write(json.text() + "\n", to: "\(results)/attend-paths.json")
   }

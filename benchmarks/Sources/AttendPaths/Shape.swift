@@ -61,7 +61,7 @@ struct Shape {
     return best
   }
 
-  private func layer(_ random: inout SplitMix) -> (shape: LayerShape, tensors: LayerTensors) {
+  func layer(_ random: inout SplitMix) -> (shape: LayerShape, tensors: LayerTensors) {
     // Two widths of user parts, so that what they take can be told from the rest.
     let userWidth = width > 256 ? 8 : 2
     let part = PartShape(
@@ -83,7 +83,7 @@ struct Shape {
     )
   }
 
-  private func entries(_ random: inout SplitMix) -> LayerEntries {
+  func entries(_ random: inout SplitMix) -> LayerEntries {
     func rows() -> [UInt32] { (0..<positions).map { _ in UInt32(random.next() % UInt64(poolRows)) } }
     func numbers() -> [Float] { (0..<(width > 256 ? 8 : 2) * positions).map { _ in random.number() } }
     return LayerEntries(keyIndices: rows(), valueIndices: rows(), keyUser: numbers(), valueUser: numbers())
