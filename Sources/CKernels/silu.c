@@ -45,14 +45,18 @@ INLINE void silu_blocks(float *scores, const float *bias, const uint32_t *counts
     latest = counts[q] > latest ? counts[q] : latest;
   }
   if (bias && shared == latest) {
-    for (size_t i = 0; i < count; i++)
-      for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += bias[latest - 1 - i];
+    for (size_t i = 0; i < count; i++) {
+      const float own = bias[latest - 1 - i];
+      for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += own;
+    }
   } else if (bias) {
-    for (size_t i = 0; i < shared; i++)
-      for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += bias[counts[q] - 1 - i];
-    for (size_t i = shared; i < count; i++)
-      for (size_t q = 0; q < CKV_BLOCK; q++)
-        if (i < counts[q]) scores[i * CKV_BLOCK + q] += bias[counts[q] - 1 - i];
+    size_t ends[CKV_BLOCK];
+    for (size_t q = 0; q < CKV_BLOCK; q++) ends[q] = counts[q];
+    for (size_t i = 0; i < count; i++) {
+      float own[CKV_BLOCK];
+      for (size_t q = 0; q < CKV_BLOCK; q++) own[q] = i < ends[q] ? bias[ends[q] - 1 - i] : 0;
+      for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += own[q];
+    }
   }
   silu(scores, NULL, count * CKV_BLOCK);
   for (size_t i = shared; i < count; i++)

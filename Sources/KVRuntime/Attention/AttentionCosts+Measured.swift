@@ -14,35 +14,44 @@ extension AttentionCosts {
   /// Those that sums are chosen by, whatever level is in use.
   static let forSums = avx512
 
-  /// Root mean square of the errors: 0.16, 0.12, 0.18.
+  /// Root mean square of the errors: 0.12, 0.12, 0.16
   package static let avx512 = AttentionCosts(
     one: QueryCosts(
-      markPosition: 0.124, markRow: 0.07328, dotRow: 0.118, dotColumn: 0.02091, dotFarColumn: 0.01324, spreadRow: 0.707,
-      scatterPosition: 0.662, sweepRow: 0.112, sumRow: 1.244, sumColumn: 0.01255, sumFarColumn: 0.0129, query: 172.604,
-      ownNumber: 0.05752),
+      markPosition: 0.144, markRow: 0.078, dotRow: 0.249, dotColumn: 0.02, dotFarColumn: 0.01, spreadRow: 0.637,
+      scatterPosition: 0.701, sweepRow: 0.116, sumRow: 1.258, sumColumn: 0.014, sumFarColumn: 0.014, query: 183.0,
+      ownNumber: 0.055),
     group: QueryCosts(
-      markPosition: 0.02165, markRow: 0.07471, dotRow: 3.639, dotColumn: 0.01878, dotFarColumn: 0.01145,
-      spreadRow: 0.801, lookUpPosition: 0.213, scatterPosition: 0.687, sweepRow: 0.503, sumRow: 1.487,
-      sumColumn: 0.01758, sumFarColumn: 0.02071, query: 334.034, ownNumber: 0.06362),
+      markPosition: 0.166, markRow: 0.074, dotRow: 3.84, dotColumn: 0.019, dotFarColumn: 0.025, spreadRow: 0.702,
+      lookUpPosition: 0.211, scatterPosition: 0.539, sweepRow: 0.508, sumRow: 1.273, sumColumn: 0.018,
+      sumFarColumn: 0.008, query: 308.0, ownNumber: 0.064),
     block: BlockCosts(
-      markPosition: 1.535, markRow: 0.075, dotRow: 6.111, dotColumn: 0.143, dotFarColumn: 0.02701,
-      dotStrayColumn: 0.00902, scatterPosition: 1.199, sweepRow: 0.51, sumRow: 1.38, sumColumn: 0.143,
-      sumFarColumn: 0.07019, sumStrayColumn: 0.01116, head: 113.376, ownNumber: 0.433), tile: 8)
-  /// Root mean square of the errors: 0.15, 0.15, 0.24.
+      markPosition: 1.666, markRow: 0.078, dotRow: 6.357, dotColumn: 0.143, dotFarColumn: 0.03, dotStrayColumn: 0.006,
+      scatterPosition: 1.202, sweepRow: 0.359, sumRow: 1.278, sumColumn: 0.147, sumFarColumn: 0.066,
+      sumStrayColumn: 0.012, head: 52.0, ownNumber: 0.414), tile: 8)
+  /// Root mean square of the errors: 0.2, 0.17, 0.2
   package static let avx2 = AttentionCosts(
     one: QueryCosts(
-      markPosition: 0.109, markRow: 0.01434, dotRow: 8.692, dotColumn: 0.00854, dotFarColumn: 0.01226, spreadRow: 1.403,
-      scatterPosition: 1.142, sweepRow: 0.102, sumRow: 10.591, sumColumn: 0.01759, sumFarColumn: 0.02835,
-      query: 216.115, ownNumber: 0.04541),
+      markPosition: 0.095, markRow: 0.014, dotRow: 8.26, dotColumn: 0.009, dotFarColumn: 0.022, spreadRow: 1.528,
+      scatterPosition: 1.131, sweepRow: 0.1, sumRow: 11.0, sumColumn: 0.018, sumFarColumn: 0.024, query: 176.0,
+      ownNumber: 0.043),
     group: QueryCosts(
-      markRow: 0.01471, dotRow: 12.836, dotColumn: 0.02279, spreadRow: 1.313, lookUpPosition: 0.149,
-      scatterPosition: 1.212, sweepRow: 0.576, sumRow: 14.768, sumColumn: 0.00564, sumFarColumn: 0.06322,
-      query: 276.888, ownNumber: 0.05067),
+      markRow: 0.014, dotRow: 13.0, dotColumn: 0.021, spreadRow: 1.391, lookUpPosition: 0.219, scatterPosition: 1.171,
+      sweepRow: 0.601, sumRow: 15.0, sumColumn: 0.006, sumFarColumn: 0.065, query: 266.0, ownNumber: 0.047),
     block: BlockCosts(
-      markPosition: 0.18, markRow: 0.01988, dotRow: 10.077, dotColumn: 0.279, dotStrayColumn: 0.0145,
-      scatterPosition: 0.321, sweepRow: 2.241, sumRow: 3.218, sumColumn: 0.203, sumFarColumn: 0.05821,
-      sumStrayColumn: 0.01705, position: 11.069, ownNumber: 0.202), tile: 4)
-  package static let serial = avx512
+      markRow: 0.018, dotRow: 10.0, dotColumn: 0.425, dotStrayColumn: 0.004, scatterPosition: 0.492, sweepRow: 2.15,
+      sumRow: 3.311, sumColumn: 0.335, sumFarColumn: 0.088, sumStrayColumn: 0.012, head: 15.0, position: 11.0,
+      ownNumber: 0.185), tile: 4)
+  /// Root mean square of the errors: 0.06, 0.04, 0.27
+  package static let serial = AttentionCosts(
+    one: QueryCosts(
+      markRow: 0.186, dotRow: 21.0, dotColumn: 2.243, dotFarColumn: 0.162, dotStrayColumn: 0.13, scatterPosition: 9.832,
+      sweepRow: 0.374, sumColumn: 3.082, sumFarColumn: 0.559, query: 248.0, position: 14.0),
+    group: QueryCosts(
+      markPosition: 0.025, markRow: 0.259, dotRow: 40.0, dotColumn: 2.651, spreadRow: 4.59, scatterPosition: 5.049,
+      sweepRow: 0.994, sumColumn: 3.082, sumFarColumn: 0.32, query: 290.0, position: 13.0),
+    block: BlockCosts(
+      markPosition: 34.0, markRow: 0.146, dotRow: 219.0, dotColumn: 17.0, dotStrayColumn: 0.306, scatterPosition: 25.0,
+      sumRow: 22.0, sumColumn: 18.0, sumStrayColumn: 0.121, head: 1187.0, position: 206.0), tile: 1)
 }
 
 extension QueryCosts {

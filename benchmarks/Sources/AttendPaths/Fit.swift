@@ -19,8 +19,9 @@ struct Fit {
       one: QueryCosts(numbers: unit(QueryCosts.count, -1)), group: QueryCosts(numbers: unit(QueryCosts.count, -1)),
       block: BlockCosts(numbers: unit(BlockCosts.count, -1)), tile: tile)
     func solve(
-      _ count: Int, _ heads: Int?, isBlock: Bool, _ costs: (Int) -> AttentionCosts
-    ) -> (numbers: [Double], error: Double) {
+      _ count: Int, _ heads: Int?, calls: [Int: Double]? = nil, _ costs: (Int) -> AttentionCosts
+    ) -> (numbers: [Double], error: Double, call: Double) {
+      let isBlock = calls != nil
       var rows: [Row] = []
       for sample in samples where heads == nil || sample.shape.heads == heads {
         let ways = sample.times.filter { $0.way.forced.isSideBySide == isBlock }
@@ -34,7 +35,7 @@ struct Fit {
                 ? paths.blockCost(sample.queries, sample.shape.positions, byHead: false)
                 : Double(sample.queries) * paths.queryCost(sample.shape.positions, byHead: false)
             }
-          return Row(shares: shares, time: time, scale: time)
+          return Row(shares: shares, time: time - (calls?[sample.shape.heads] ?? 0), scale: time)
         }
         guard let best = own.min(by: { $0.time < $1.time }) else { continue }
         rows += own
@@ -46,20 +47,20 @@ struct Fit {
         }
       }
       let (numbers, error) = Self.leastSquares(rows, count + 1)
-      return (Array(numbers.dropFirst()), error)
+      return (Array(numbers.dropFirst()), error, numbers[0])
     }
     func query(_ place: Int) -> QueryCosts { QueryCosts(numbers: unit(QueryCosts.count, place)) }
-    let one = solve(QueryCosts.count, 1, isBlock: false) { place in
+    let one = solve(QueryCosts.count, 1) { place in
       var costs = zero
       costs.one = query(place)
       return costs
     }
-    let group = solve(QueryCosts.count, 4, isBlock: false) { place in
+    let group = solve(QueryCosts.count, 4) { place in
       var costs = zero
       costs.group = query(place)
       return costs
     }
-    let block = solve(BlockCosts.count, nil, isBlock: true) { place in
+    let block = solve(BlockCosts.count, nil, calls: [1: one.call, 4: group.call]) { place in
       var costs = zero
       costs.block = BlockCosts(numbers: unit(BlockCosts.count, place))
       return costs

@@ -48,7 +48,8 @@ enum Main {
   private static func measure(_ name: String, _ costs: AttentionCosts, _ isSmoke: Bool) -> JSON {
     print("\n\(name)\n   n      m      d  H   C   ns by way, * chosen")
     var samples: [Sample] = []
-    for shape in Shape.grid(isSmoke) { samples += shape.measure(isSmoke) }
+    let isSlow = name == "serial"
+    for shape in Shape.grid(isSmoke, isSlow: isSlow) { samples += shape.measure(isSmoke, isSlow: isSlow) }
     var regrets: [(title: String, regret: Regret)] = [("C = 1", Regret()), ("C > 1", Regret())]
     for sample in samples {
       print(sample.line)

@@ -10,12 +10,15 @@ struct Shape {
   var width: Int
   var heads: Int
 
-  static func grid(_ isSmoke: Bool) -> [Shape] {
+  /// - Parameter isSlow: serial code, a hundred times slower, gets short histories and few widths.
+  static func grid(_ isSmoke: Bool, isSlow: Bool) -> [Shape] {
     var shapes: [Shape] = []
     for heads in [1, 4] {
-      for width in isSmoke ? [64] : [64, 256, 512] {
+      for width in isSmoke ? [64] : isSlow ? [64, 256] : [64, 256, 512] {
         for poolRows in isSmoke ? [64, 1_024] : [64, 1_024, 16_384] {
-          for positions in isSmoke ? [10, 300] : [10, 30, 100, 200, 400, 1_000, 2_500, 6_000, 20_000] {
+          for positions in isSmoke
+            ? [10, 300] : isSlow ? [10, 100, 400, 1_000] : [10, 30, 100, 200, 400, 1_000, 2_500, 6_000, 20_000]
+          {
             shapes.append(Shape(positions: positions, poolRows: poolRows, width: width, heads: heads))
           }
         }
@@ -24,15 +27,15 @@ struct Shape {
     return shapes
   }
 
-  func measure(_ isSmoke: Bool) -> [Sample] {
+  func measure(_ isSmoke: Bool, isSlow: Bool) -> [Sample] {
     var random = SplitMix(state: UInt64(positions * 31 + poolRows * 7 + width + heads))
     let layer = layer(&random)
-    let histories = (0..<(positions < 2_000 ? 8 : 3)).map { _ in entries(&random) }
+    let histories = (0..<(positions < 2_000 && !isSlow ? 8 : 3)).map { _ in entries(&random) }
     let values = (0..<16 * width).map { _ in random.number() }
     return [1, 2, 4, 8, 16].map { count in
       let queries = AttentionQueries(values: Array(values.prefix(count * width)), count: count)
       let ways = Way.all(queries: count, positions: positions, poolRows: poolRows)
-      let times = time(ways, isSmoke) { way, history in
+      let times = time(ways, leastRounds: isSmoke || isSlow ? 2 : 6, mostRounds: isSmoke ? 2 : 400) { way, history in
         let output = try! AttentionFunction.softmax.attend(
           queries, histories[history % histories.count], count: positions, shape: layer.shape, tensors: layer.tensors,
           forcing: way.forced)
@@ -46,17 +49,17 @@ struct Shape {
 
   /// The least of some rounds, ways taking turns: nanoseconds of one call.
   private func time(
-    _ ways: [Way], _ isSmoke: Bool, _ attend: (Way, Int) -> Void, histories: () -> Int
+    _ ways: [Way], leastRounds: Int, mostRounds: Int, _ attend: (Way, Int) -> Void, histories: () -> Int
   ) -> [Double] {
     let count = histories()
     var best = [Double](repeating: .infinity, count: ways.count)
     let start = Clock.now()
-    for round in 0..<(isSmoke ? 2 : 400) {
+    for round in 1...mostRounds {
       for (place, way) in ways.enumerated() {
         let seconds = Clock.seconds { for history in 0..<count { attend(way, history) } }
         best[place] = min(best[place], seconds / Double(count) * 1e9)
       }
-      if round >= 5, Clock.now() - start > 0.02 * Double(ways.count).squareRoot() { break }
+      if round >= leastRounds, Clock.now() - start > 0.02 * Double(ways.count).squareRoot() { break }
     }
     return best
   }
