@@ -67,6 +67,11 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // Ways through attention that no caller can choose: a benchmark that needs the package's inside.
+    .executableTarget(
+      name: "AttendPaths", dependencies: ["KVRuntime", "CacheTypes", "CKernels"], path: "benchmarks/Sources/AttendPaths",
+      swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")] + warnings),
+
     tests("CacheTypesTests", ["CacheTypes"]),
     tests("PoolStorageTests", ["PoolStorage", "CacheTypes"]),
     tests("PageVFSTests", ["CPageVFS", "CSQLite", "CXXHash"]),

@@ -176,7 +176,7 @@ INLINE void block_totals(const float *values, size_t count, double *totals) {
 }
 
 INLINE void block_column_sums(const float *weights, const float *columns, size_t column_stride, size_t dimensions,
-                              size_t count, float *sums) {
+                              size_t count, const float *last, float *sums) {
   for (size_t d = 0; d < dimensions; d++) {
     const float *column = columns + d * column_stride;
     V lanes[4 * CKV_LANES];
@@ -184,6 +184,10 @@ INLINE void block_column_sums(const float *weights, const float *columns, size_t
     size_t i = 0;
     for (; i < count; i++)
       lanes[i % 64] = fma3(load_all(weights + i * CKV_BLOCK), set1(column[i]), lanes[i % 64]);
+    if (last) {
+      lanes[i % 64] = fma3(load_all(weights + i * CKV_BLOCK), load_all(last + d * CKV_BLOCK), lanes[i % 64]);
+      i++;
+    }
     /* The lanes past the end take part in the last round, as zeros. */
     for (; i % 64; i++) lanes[i % 64] = add(lanes[i % 64], zero());
     for (int lane = 0; lane < CKV_LANES; lane++)
@@ -234,8 +238,8 @@ INLINE unsigned block_empty_rows(const float *sums, size_t parts, size_t part_st
     block_totals(values, count, totals);                                                                              \
   }                                                                                                                   \
   LEVEL static void ckv_block_column_sums_##level(const float *weights, const float *columns, size_t column_stride,   \
-                                                  size_t dimensions, size_t count, float *sums) {                     \
-    block_column_sums(weights, columns, column_stride, dimensions, count, sums);                                      \
+                                                  size_t dimensions, size_t count, const float *last, float *sums) {  \
+    block_column_sums(weights, columns, column_stride, dimensions, count, last, sums);                                \
   }                                                                                                                   \
   LEVEL static void ckv_block_scatter_##level(float *sums, const uint32_t *rows, const float *table,                  \
                                               const uint32_t *indices, size_t count) {                                \

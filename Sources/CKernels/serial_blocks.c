@@ -115,13 +115,17 @@ static void ckv_block_totals_serial(const float *values, size_t count, double *t
 }
 
 static void ckv_block_column_sums_serial(const float *weights, const float *columns, size_t column_stride,
-                                         size_t dimensions, size_t count, float *sums) {
+                                         size_t dimensions, size_t count, const float *last, float *sums) {
   for (size_t d = 0; d < dimensions; d++)
     for (size_t q = 0; q < CKV_BLOCK; q++) {
       float lanes[4 * CKV_LANES] = {0};
       size_t i = 0;
       for (; i < count; i++)
         lanes[i % 64] = fmaf(weights[i * CKV_BLOCK + q], columns[d * column_stride + i], lanes[i % 64]);
+      if (last) {
+        lanes[i % 64] = fmaf(weights[i * CKV_BLOCK + q], last[d * CKV_BLOCK + q], lanes[i % 64]);
+        i++;
+      }
       for (; i % 64; i++) lanes[i % 64] += 0.0f;
       for (size_t lane = 0; lane < CKV_LANES; lane++)
         lanes[lane] = (lanes[lane] + lanes[16 + lane]) + (lanes[32 + lane] + lanes[48 + lane]);
@@ -154,6 +158,67 @@ BLOCK_TABLE(serial)
 void ckv_gather_blocks_f32(const float *table, const uint32_t *rows, size_t count, float *target) {
   for (size_t i = 0; i < count; i++)
     memcpy(target + i * CKV_BLOCK, table + (size_t)rows[i] * CKV_BLOCK, CKV_BLOCK * sizeof *target);
+}
+
+/* Sums of a run: a head's numbers of row i are added at place i % 16, queries side by side. Where a query leaves rows
+ * out, its places are turned, so that the next row's is the one that it has alone. */
+struct run {
+  float lanes[CKV_GROUP][16][CKV_BLOCK];
+  size_t skipped[CKV_BLOCK];
+};
+
+/* Adds the run's sums of a query to its totals, and begins the next run. */
+static void end_run(struct run *run, size_t parts, size_t query, double *totals) {
+  for (size_t h = 0; h < parts; h++) {
+    float lanes[16], rows[4];
+    for (size_t r = 0; r < 16; r++) {
+      float *lane = &run->lanes[h][(r + run->skipped[query]) % 16][query];
+      lanes[r] = *lane;
+      *lane = 0;
+    }
+    for (size_t r = 0; r < 4; r++) rows[r] = (lanes[r] + lanes[4 + r]) + (lanes[8 + r] + lanes[12 + r]);
+    totals[h * CKV_BLOCK + query] += (rows[0] + rows[2]) + (rows[1] + rows[3]);
+  }
+}
+
+static void skip_row(struct run *run, size_t parts, size_t query) {
+  run->skipped[query]++;
+  for (size_t h = 0; h < parts; h++) {
+    const float last = run->lanes[h][15][query];
+    for (size_t r = 15; r > 0; r--) run->lanes[h][r][query] = run->lanes[h][r - 1][query];
+    run->lanes[h][0][query] = last;
+  }
+}
+
+void ckv_compact_totals_f32(const float *sums, size_t parts, size_t part_stride, size_t count, unsigned queries,
+                            double *totals) {
+  const size_t length = EXP_SUM_RUN / CKV_GROUP; /* rows of a run */
+  struct run run = {{{{0}}}, {0}};
+  /* A bit per query whose run ends behind a row that has this place in a run of all rows. */
+  unsigned due[EXP_SUM_RUN / CKV_GROUP] = {queries};
+  for (size_t h = 0; h < parts; h++)
+    for (size_t q = 0; q < CKV_BLOCK; q++) totals[h * CKV_BLOCK + q] = 0;
+  for (size_t i = 0; i < count; i++) {
+    uint32_t used[CKV_BLOCK] = {0}, is_left_out = 0;
+    for (size_t h = 0; h < parts; h++) {
+      const float *row = sums + h * part_stride + i * CKV_BLOCK;
+      uint32_t bits[CKV_BLOCK];
+      memcpy(bits, row, sizeof bits);
+      for (size_t q = 0; q < CKV_BLOCK; q++) used[q] |= bits[q] & 0x7FFFFFFFu;
+      for (size_t q = 0; q < CKV_BLOCK; q++) run.lanes[h][i % 16][q] += row[q];
+    }
+    for (size_t q = 0; q < CKV_BLOCK; q++) is_left_out |= used[q] == 0;
+    for (size_t q = 0; is_left_out && q < CKV_BLOCK; q++) {
+      if (used[q] != 0 || !(queries >> q & 1)) continue;
+      due[run.skipped[q] % length] &= ~(1u << q);
+      skip_row(&run, parts, q);
+      due[run.skipped[q] % length] |= 1u << q;
+    }
+    for (unsigned ending = due[(i + 1) % length]; ending != 0; ending &= ending - 1)
+      end_run(&run, parts, (size_t)__builtin_ctz(ending), totals);
+  }
+  for (size_t q = 0; q < CKV_BLOCK; q++)
+    if (queries >> q & 1) end_run(&run, parts, q, totals);
 }
 
 void ckv_rank_u32(const uint32_t *rows, size_t used, uint32_t *places, const uint32_t *indices, size_t count,

@@ -37,7 +37,40 @@ INLINE void silu(float *scores, const float *bias, size_t count) {
   for (size_t i = 0; i < count; i++) scores[i] = scores[i] / (1.0f + exponential(-scores[i]));
 }
 
+/* Queries side by side: a query's weights behind its last position are 0. */
+INLINE void silu_blocks(float *scores, const float *bias, const uint32_t *counts, size_t count) {
+  size_t shared = count, latest = 0;
+  for (size_t q = 0; q < CKV_BLOCK; q++) {
+    shared = counts[q] < shared ? counts[q] : shared;
+    latest = counts[q] > latest ? counts[q] : latest;
+  }
+  if (bias && shared == latest) {
+    for (size_t i = 0; i < count; i++) {
+      const float own = bias[latest - 1 - i];
+      for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += own;
+    }
+  } else if (bias) {
+    size_t ends[CKV_BLOCK];
+    for (size_t q = 0; q < CKV_BLOCK; q++) ends[q] = counts[q];
+    for (size_t i = 0; i < count; i++) {
+      float own[CKV_BLOCK];
+      for (size_t q = 0; q < CKV_BLOCK; q++) own[q] = i < ends[q] ? bias[ends[q] - 1 - i] : 0;
+      for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += own[q];
+    }
+  }
+  silu(scores, NULL, count * CKV_BLOCK);
+  for (size_t i = shared; i < count; i++)
+    for (size_t q = 0; q < CKV_BLOCK; q++)
+      if (i >= counts[q]) scores[i * CKV_BLOCK + q] = 0;
+}
+
 #if defined(__x86_64__)
+AVX2 static void silu_blocks_avx2(float *scores, const float *bias, const uint32_t *counts, size_t count) {
+  silu_blocks(scores, bias, counts, count);
+}
+AVX512 static void silu_blocks_avx512(float *scores, const float *bias, const uint32_t *counts, size_t count) {
+  silu_blocks(scores, bias, counts, count);
+}
 AVX2 static void silu_avx2(float *scores, const float *bias, size_t count) { silu(scores, bias, count); }
 AVX512 static void silu_avx512(float *scores, const float *bias, size_t count) { silu(scores, bias, count); }
 #endif
@@ -55,4 +88,19 @@ void ckv_silu_f32(float *scores, const float *bias, size_t count) {
   }
 #endif
   silu(scores, bias, count);
+}
+
+void ckv_silu_blocks_f32(float *scores, const float *bias, const uint32_t *counts, size_t count) {
+#if defined(__x86_64__)
+  const struct ckv_kernels *active = ckv_kernels_active();
+  if (active == &ckv_kernels_avx512) {
+    silu_blocks_avx512(scores, bias, counts, count);
+    return;
+  }
+  if (active == &ckv_kernels_avx2) {
+    silu_blocks_avx2(scores, bias, counts, count);
+    return;
+  }
+#endif
+  silu_blocks(scores, bias, counts, count);
 }

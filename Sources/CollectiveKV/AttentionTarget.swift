@@ -136,10 +136,10 @@ struct AttentionTarget {
 
   /// What of the queries' scores depends on no user.
   func tables(_ queries: [Float], count: Int, byteLimit: Int) throws(StoreError) -> CandidateTables {
-    var isSoftmax = false
-    if case .known(.softmax) = function { isSoftmax = true }
+    var goesInBlocks = false
+    if case .known(let function) = function { goesInBlocks = function.goesInBlocks }
     return try CandidateTables(
-      AttentionQueries(values: queries, count: count, scale: scale), isSoftmax: isSoftmax, shape: shape,
+      AttentionQueries(values: queries, count: count, scale: scale), goesInBlocks: goesInBlocks, shape: shape,
       tensors: tensors, byteLimit: byteLimit)
   }
 

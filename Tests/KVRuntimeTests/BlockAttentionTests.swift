@@ -108,12 +108,10 @@ import Testing
   ) throws {
     let one = Self.make(seed, name, queries: [1, 3, 16, 19, 23, 37][seed % 6])
     let plain = bits(try Self.attend(one))
-    var isSoftmax = false
-    if case .softmax = one.function { isSoftmax = true }
     var byteCounts: Set<Int> = []
     func tables(_ limit: Int) throws -> CandidateTables {
       try CandidateTables(
-        one.queries, isSoftmax: isSoftmax, shape: one.layer.shape, tensors: one.layer.tensors, byteLimit: limit)
+        one.queries, goesInBlocks: one.function.goesInBlocks, shape: one.layer.shape, tensors: one.layer.tensors, byteLimit: limit)
     }
     let whole = try tables(.max)
     let smallest = one.queries.count * one.layer.shape.heads * one.layer.shape.key.poolRows * 4
@@ -134,7 +132,7 @@ import Testing
       queries.values = values
       #expect(throws: StoreError.self) {
         try CandidateTables(
-          queries, isSoftmax: true, shape: one.layer.shape, tensors: one.layer.tensors, byteLimit: limit)
+          queries, goesInBlocks: true, shape: one.layer.shape, tensors: one.layer.tensors, byteLimit: limit)
       }
     }
   }

@@ -169,12 +169,25 @@ import Testing
       let weights = memory.copy(draw.numbers(count * Self.size))
       let columns = memory.copy(draw.numbers(2 * count))
       var sums = [Float](repeating: 7, count: 2 * Self.size)
-      Self.blocks(level).column_sums(weights.floats, columns.floats, count, 2, count, &sums)
+      Self.blocks(level).column_sums(weights.floats, columns.floats, count, 2, count, nil, &sums)
       for query in 0..<Self.size {
         let own = Self.column(weights.read(count * Self.size), query)
         for column in 0..<2 {
           let alone = Level.serial.dot_f32(own, columns.floats + column * count, count)
           #expect(bits([sums[column * Self.size + query]]) == bits([alone]), "count \(count)")
+        }
+      }
+      // The last position each query's own.
+      guard count > 0 else { continue }
+      let last = memory.copy(draw.numbers(2 * Self.size))
+      Self.blocks(level).column_sums(weights.floats, columns.floats, count, 2, count - 1, last.floats, &sums)
+      for query in 0..<Self.size {
+        let own = Self.column(weights.read(count * Self.size), query)
+        for column in 0..<2 {
+          var numbers = Array(columns.read(2 * count)[column * count..<(column + 1) * count])
+          numbers[count - 1] = last.floats[column * Self.size + query]
+          let alone = Level.serial.dot_f32(own, numbers, count)
+          #expect(bits([sums[column * Self.size + query]]) == bits([alone]), "count \(count), last")
         }
       }
     }
@@ -234,6 +247,62 @@ import Testing
     parts.floats[15] = .nan
     #expect(kernels.empty_rows(parts.floats, 2, 5 * Self.size, 5) == 1 << 4)
     #expect(kernels.empty_rows(parts.floats, 2, 5 * Self.size, 3) == 0)
+  }
+
+  @Test(arguments: [1, 3, 4], [0.0, 0.02, 0.5, 1])
+  func `totals without empty rows are those of a query that has none, bit for bit`(_ parts: Int, _ empty: Double) {
+    let memory = GuardedMemory()
+    defer { memory.free() }
+    var draw = Draw(38)
+    for count in Self.longCounts {
+      var values = draw.numbers(parts * count * Self.size)
+      for row in 0..<count {
+        for query in 0..<Self.size where Double.random(in: 0..<1, using: &draw) < empty {
+          for part in 0..<parts { values[(part * count + row) * Self.size + query] = row % 2 == 0 ? 0 : -0.0 }
+        }
+      }
+      let sums = memory.copy(values)
+      var totals = [Double](repeating: 7, count: parts * Self.size)
+      let queries: UInt32 = 0xFFFF & ~(1 << 5)
+      ckv_compact_totals_f32(sums.floats, parts, count * Self.size, count, queries, &totals)
+      for query in 0..<Self.size where queries >> UInt32(query) & 1 == 1 {
+        var group: [Float] = []
+        for row in 0..<count {
+          let numbers = (0..<4).map { $0 < parts ? values[($0 * count + row) * Self.size + query] : 0 }
+          if numbers.contains(where: { $0 != 0 }) { group += numbers }
+        }
+        var wanted = [Double](repeating: 0, count: 4)
+        Level.serial.head_totals_f32(group, group.count / 4, &wanted)
+        for part in 0..<parts {
+          #expect(totals[part * Self.size + query] == wanted[part], "count \(count), query \(query), part \(part)")
+        }
+      }
+    }
+  }
+
+  @Test(arguments: [false, true], [0, 1, 20])
+  func `SiLU weights are those of each query alone over what it sees, and 0 behind it`(_ usesBias: Bool, _ spread: Int)
+  {
+    let memory = GuardedMemory()
+    defer { memory.free(); _ = ckv_kernels_force(-1) }
+    var draw = Draw(39)
+    for level in Level.all {
+      #expect(ckv_kernels_force(level.number))
+      for count in [1, 2, 17, 40, 200] {
+        let counts = (0..<Self.size).map { UInt32(max(1, count - spread * $0 / 15)) }
+        let bias = memory.copy(draw.numbers(count))
+        let scores = memory.copy(draw.numbers(count * Self.size, 9))
+        let given = scores.read(count * Self.size)
+        ckv_silu_blocks_f32(scores.floats, usesBias ? bias.floats : nil, counts, count)
+        for query in 0..<Self.size {
+          let seen = Int(counts[query])
+          var alone = Array(Self.column(given, query).prefix(seen))
+          ckv_silu_f32(&alone, usesBias ? bias.floats : nil, seen)
+          let wanted = alone + [Float](repeating: 0, count: count - seen)
+          #expect(bits(Self.column(scores.read(count * Self.size), query)) == bits(wanted), "count \(count)")
+        }
+      }
+    }
   }
 
   @Test func `ranks name each position's row among those in use`() {

@@ -42,9 +42,10 @@ struct ckv_block_kernels {
                             double *_Nonnull totals);
   /* totals[q] = the sum of `count` rows' values, added up as head_totals_f32 adds those of a head. */
   void (*_Nonnull totals)(const float *_Nonnull values, size_t count, double *_Nonnull totals);
-  /* sums[d * CKV_BLOCK + q] = dot_f32 of the weights [i * CKV_BLOCK + q] and column d. */
+  /* sums[d * CKV_BLOCK + q] = dot_f32 of the weights [i * CKV_BLOCK + q] and column d, of `count` positions. Where
+   * `last` is not NULL, each query has one position more: the numbers last[d * CKV_BLOCK + q] follow the columns. */
   void (*_Nonnull column_sums)(const float *_Nonnull weights, const float *_Nonnull columns, size_t column_stride,
-                               size_t dimensions, size_t count, float *_Nonnull sums);
+                               size_t dimensions, size_t count, const float *_Nullable last, float *_Nonnull sums);
   /* sums[rows[i] * CKV_BLOCK + q] += table[j * CKV_BLOCK + q], i ascending, where j = indices[i], or i itself where
    * `indices` is NULL. */
   void (*_Nonnull scatter)(float *_Nonnull sums, const uint32_t *_Nonnull rows, const float *_Nonnull table,
@@ -56,6 +57,17 @@ struct ckv_block_kernels {
 /* target[i * CKV_BLOCK + q] = table[rows[i] * CKV_BLOCK + q]. */
 void ckv_gather_blocks_f32(const float *_Nonnull table, const uint32_t *_Nonnull rows, size_t count,
                            float *_Nonnull target);
+
+/* totals[h * CKV_BLOCK + q] = head_totals_f32 of query q, of the rows in which it has a number other than 0: head h's
+ * number of row i stands at sums[h * part_stride + i * CKV_BLOCK + q], h < parts <= CKV_GROUP. Only of the queries
+ * whose bits are set; what is written of the others means nothing. */
+void ckv_compact_totals_f32(const float *_Nonnull sums, size_t parts, size_t part_stride, size_t count,
+                            unsigned queries, double *_Nonnull totals);
+
+/* ckv_silu_f32 for queries side by side, of which query q sees the first counts[q] of `count` positions: its bias
+ * counts from the last of those, and its weights behind them are 0. */
+void ckv_silu_blocks_f32(float *_Nonnull scores, const float *_Nullable bias, const uint32_t *_Nonnull counts,
+                         size_t count);
 
 /* places[rows[i]] = i for the `used` rows, then ranks[i] = places[indices[i]]. */
 void ckv_rank_u32(const uint32_t *_Nonnull rows, size_t used, uint32_t *_Nonnull places,

@@ -11,7 +11,9 @@ extension AttentionFunction {
   /// An empty range gives zeros. A query's output is the same bits whatever other queries come with it.
   ///
   /// - Precondition: `entries` has `count` positions and fits `shape`; `tensors` fit it too; a search layer's likewise.
-  /// - Parameter candidates: tables of these very queries; the output is the same bits with them and without.
+  /// - Parameters:
+  ///   - candidates: tables of these very queries; the output is the same bits with them and without.
+  ///   - forced: ways that are taken whatever they cost.
   /// - Returns: `queries.count x d_v`, row-major.
   /// - Throws: `StoreError.invalidInput` naming the row: see `AttentionQueries.check` and `check`; a key-only layer;
   ///   numbers beyond what 32-bit floats hold.
@@ -19,13 +21,13 @@ extension AttentionFunction {
   ///   memory grows with n once per call.
   package func attend(
     _ queries: AttentionQueries, _ entries: LayerEntries, count: Int, shape: LayerShape, tensors: LayerTensors,
-    candidates: CandidateTables? = nil
+    candidates: CandidateTables? = nil, forcing forced: ForcedPaths = ForcedPaths()
   ) throws(StoreError) -> [Float] {
     requireFit(entries, shape, count: count)
     try queries.check(width: shape.key.width, length: count)
     precondition(candidates == nil || candidates!.fits(queries, shape), "tables belong to their queries")
     let ranges = (0..<queries.count).map { queries.range(length: queries.positions?[$0] ?? count) }
-    let call = try AttentionCall(self, queries, ranges, shape, tensors, candidates)
+    let call = try AttentionCall(self, queries, ranges, shape, tensors, candidates, forced)
     return try call.attend(AttendedEntries(entries, searched, count: count))
   }
 
@@ -40,7 +42,7 @@ extension AttentionFunction {
   /// - Throws: as without a mask; also if there is not one query per new position, or queries bring positions.
   package func attend(
     _ queries: AttentionQueries, mask: StageMask, storedCount: Int, _ entries: LayerEntries, count: Int,
-    shape: LayerShape, tensors: LayerTensors
+    shape: LayerShape, tensors: LayerTensors, forcing forced: ForcedPaths = ForcedPaths()
   ) throws(StoreError) -> [Float] {
     requireFit(entries, shape, count: count)
     precondition(storedCount >= 0 && storedCount <= count, "stored positions come first")
@@ -54,11 +56,11 @@ extension AttentionFunction {
     let ranges = (0..<queries.count).map {
       queries.range(length: storedCount + (mask == .causal ? $0 + 1 : 1))
     }
-    let call = try AttentionCall(self, queries, ranges, shape, tensors)
+    let call = try AttentionCall(self, queries, ranges, shape, tensors, nil, forced)
     let all = AttendedEntries(entries, searched, count: count)
     switch mask {
     case .causal: return try call.attend(all)
-    case .historyAndSelf: return try call.attendInTurn(all, storedCount: storedCount)
+    case .historyAndSelf: return try call.attendApart(all, storedCount: storedCount)
     }
   }
 
@@ -122,13 +124,13 @@ private struct AttentionCall: ~Copyable {
 
   init(
     _ function: AttentionFunction, _ queries: AttentionQueries, _ ranges: [Range<Int>], _ shape: LayerShape,
-    _ tensors: LayerTensors, _ candidates: CandidateTables? = nil
+    _ tensors: LayerTensors, _ candidates: CandidateTables?, _ forced: ForcedPaths
   ) throws(StoreError) {
     let seen = ranges.filter { !$0.isEmpty }
     let positions = (seen.map(\.lowerBound).min() ?? 0)..<(seen.map(\.upperBound).max() ?? 0)
     let longestRange = seen.map(\.count).max() ?? 0
     try function.check(shape, queries: queries.count, longestRange: longestRange)
-    let layer = try AttentionLayer(shape, tensors, longestRange: longestRange)
+    let layer = try AttentionLayer(shape, tensors, longestRange: longestRange, forced)
     formula = try function.formula(shape, tensors, positions: positions, longestRange: longestRange)
     self.layer = layer
     self.queries = queries
@@ -154,7 +156,11 @@ private struct AttentionCall: ~Copyable {
         } else {
           let own = scratch ?? BlockScratch.take()
           scratch = own
-          try unsafe attend(block, columns, own, into: &output)
+          let longest = ranges[block].max { $0.count < $1.count }!
+          let result = unsafe attend(
+            block, longest, .first(counts: ranges[block].map(\.count)), columns, own, into: &output)
+          for row in result.alone { try unsafe attend(row, columns, into: &output) }
+          if let failed = result.failed { throw scoreBeyondFloats(row: failed) }
           row = block.upperBound
         }
       }
@@ -162,45 +168,105 @@ private struct AttentionCall: ~Copyable {
     return output
   }
 
-  /// The queries from `row` on that are done side by side: those that see what it sees; none if they are too few.
+  /// The queries from `row` on that are done side by side; none if one by one is cheaper.
   private borrowing func block(from row: Int) -> Range<Int> {
-    guard formula is SoftmaxFormula, !ranges[row].isEmpty else { return row..<row }
-    var end = row + 1
-    while end < queries.count, end - row < QueryBlocks.size, ranges[end] == ranges[row] { end += 1 }
-    return row..<(end - row < QueryBlocks.least ? row : end)
+    let first = ranges[row]
+    guard let weights = formula.blockWeights, !first.isEmpty else { return row..<row }
+    let sums = layer.paths.sums(first.count, byHead: weights.isByHead)
+    var (end, longest) = (row + 1, first.count)
+    while end < queries.count, end - row < QueryBlocks.size {
+      let next = ranges[end]
+      guard next != first else {
+        end += 1
+        continue
+      }
+      // A query that sees a little more or less takes part, if its values are added up in the same way.
+      guard
+        next.lowerBound == first.lowerBound, !next.isEmpty, abs(next.count - first.count) <= first.count / 8,
+        layer.paths.sums(next.count, byHead: weights.isByHead) == sums
+      else { break }
+      longest = max(longest, next.count)
+      end += 1
+    }
+    let isSideBySide =
+      candidates?.isInBlock(row) ?? layer.paths.isSideBySide(end - row, longest, byHead: weights.isByHead)
+    return row..<(isSideBySide ? end : row)
   }
 
+  /// - Returns: the first query with a score beyond what 32-bit floats hold, and those before it that have to be done
+  ///   alone.
   private borrowing func attend(
-    _ block: Range<Int>, _ columns: AttendedColumns, _ scratch: BlockScratch, into output: inout [Float]
-  ) throws(StoreError) {
+    _ block: Range<Int>, _ range: Range<Int>, _ view: QueryBlock.View, _ columns: AttendedColumns,
+    _ scratch: BlockScratch, into output: inout [Float]
+  ) -> (alone: [Int], failed: Int?) {
     let (keyWidth, valueWidth) = (layer.shape.key.width, layer.shape.value!.width)
     let scale = queries.scale(for: layer.shape)
     unsafe layer.scratch.candidate = nil
-    let failed = unsafe queries.values.withUnsafeBufferPointer { numbers in
+    let outcome = unsafe queries.values.withUnsafeBufferPointer { numbers in
       unsafe output.withUnsafeMutableBufferPointer { output in
-        unsafe layer.softmax(
+        unsafe layer.attend(
           QueryBlock(
-            numbers: numbers.baseAddress! + block.lowerBound * keyWidth, count: block.count, scale: scale,
-            table: candidates?.block(block.lowerBound / QueryBlocks.size)),
-          columns, ranges[block.lowerBound], scratch, into: output.baseAddress! + block.lowerBound * valueWidth)
+            numbers: numbers.baseAddress! + block.lowerBound * keyWidth, count: block.count, scale: scale, range: range,
+            view: view, table: candidates?.block(block.lowerBound / QueryBlocks.size)),
+          formula.blockWeights!, columns, scratch, into: output.baseAddress! + block.lowerBound * valueWidth)
       }
     }
-    if let failed { throw scoreBeyondFloats(row: block.lowerBound + failed) }
+    var alone: [Int] = []
+    for row in block {
+      let bit: UInt32 = 1 << UInt32(row - block.lowerBound)
+      if outcome.alone & bit != 0 {
+        for place in row * valueWidth..<(row + 1) * valueWidth { output[place] = 0 }
+        alone.append(row)
+      } else if outcome.failed & bit != 0 {
+        return (alone, row)
+      }
+    }
+    return (alone, nil)
   }
 
-  /// Every candidate in turn becomes the last position of a copy of the history.
-  borrowing func attendInTurn(_ entries: AttendedEntries, storedCount: Int) throws(StoreError) -> [Float] {
+  /// Every query over the stored positions and a new one of its own.
+  borrowing func attendApart(_ entries: AttendedEntries, storedCount: Int) throws(StoreError) -> [Float] {
     var output = [Float](repeating: 0, count: queries.count * layer.shape.value!.width)
     guard queries.count > 0 else { return output }
+    let range = ranges[0]
+    guard
+      let weights = formula.blockWeights,
+      layer.paths.isSideBySide(min(queries.count, QueryBlocks.size), range.count, byHead: weights.isByHead)
+    else {
+      try attendInTurn(Array(0..<queries.count), entries, storedCount: storedCount, into: &output)
+      return output
+    }
+    var (alone, failed) = ([Int](), Int?.none)
+    try unsafe withColumns(entries) { (columns) throws(StoreError) in
+      let scratch = BlockScratch.take()
+      defer { scratch.giveBack() }
+      for first in stride(from: 0, to: queries.count, by: QueryBlocks.size) {
+        let block = first..<min(first + QueryBlocks.size, queries.count)
+        let result = unsafe attend(
+          block, range, .own(first: storedCount + first), columns, scratch, into: &output)
+        alone += result.alone
+        failed = result.failed
+        if failed != nil { break }
+      }
+    }
+    try attendInTurn(alone, entries, storedCount: storedCount, into: &output)
+    if let failed { throw scoreBeyondFloats(row: failed) }
+    return output
+  }
+
+  /// Queries one by one: each one's new position becomes the last of a copy of the history.
+  private borrowing func attendInTurn(
+    _ rows: [Int], _ entries: AttendedEntries, storedCount: Int, into output: inout [Float]
+  ) throws(StoreError) {
+    guard !rows.isEmpty else { return }
     var seen = entries.prefix(storedCount + 1, layer.shape)
-    for row in 0..<queries.count {
+    for row in rows {
       if row > 0 { seen.replace(storedCount, by: entries, storedCount + row, layer.shape) }
       try unsafe withColumns(seen) { (columns) throws(StoreError) in
-        unsafe formula.prepare(columns, row == 0 ? positions : storedCount..<storedCount + 1)
+        unsafe formula.prepare(columns, row == rows[0] ? positions : storedCount..<storedCount + 1)
         try unsafe attend(row, columns, into: &output)
       }
     }
-    return output
   }
 
   private borrowing func attend(

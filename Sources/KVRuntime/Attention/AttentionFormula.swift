@@ -24,6 +24,9 @@ struct AttendingQuery {
 
 /// One attention function. Not for two threads at once.
 protocol AttentionFormula: AnyObject {
+  /// What a block of queries has to know; `nil` where queries go one by one.
+  var blockWeights: BlockWeights? { get }
+
   /// Takes note of the positions in `range`, before the first query that sees one of them; again where a position was
   /// replaced by another.
   func prepare(_ columns: AttendedColumns, _ range: Range<Int>)
@@ -38,6 +41,8 @@ protocol AttentionFormula: AnyObject {
 }
 
 extension AttentionFormula {
+  var blockWeights: BlockWeights? { nil }
+
   func prepare(_ columns: AttendedColumns, _ range: Range<Int>) {}
 }
 

@@ -55,6 +55,14 @@ package enum AttentionFunction: Sendable {
 }
 
 extension AttentionFunction {
+  /// Whether queries that see the same positions can go side by side.
+  package var goesInBlocks: Bool {
+    switch self {
+    case .softmax, .silu: true
+    case .topk, .select, .simhash, .sdim: false
+    }
+  }
+
   /// Checks what does not depend on the queries.
   ///
   /// - Throws: `StoreError.invalidInput`: a top below 1; a divisor that is 0 or not finite; rotations that do not fit

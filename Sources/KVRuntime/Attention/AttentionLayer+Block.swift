@@ -1,166 +1,133 @@
-/// Softmax of several queries over the same positions, side by side: a number of a pool row is read once for many of
-/// them, and a position's weights move as one vector. Every query goes through the operations of
-/// `AttentionLayer+Softmax.swift` in their order, so its output is the same bits as alone. Where a query leaves a pool
-/// row without weight, which skips that row alone, it is done alone.
+/// Several queries side by side: a number of a pool row is read once for many of them, and a position's weights move as
+/// one vector. Every query goes through the operations that it goes through alone, in their order, so its output is the
+/// same bits. It goes through some more: products with a weight of 0, of rows that it leaves without weight and of
+/// positions that only its neighbours see. They change nothing unless a sum is 0 (-0 becomes 0) or a number is not
+/// finite, which its output shows: such a query is done alone. Scores and weights are here, outputs in
+/// `BlockPass+Values.swift`.
 
 internal import CKernels
 internal import CacheTypes
 
-/// How many queries go side by side.
-enum QueryBlocks {
-  /// CKV_BLOCK.
-  static let size = Int(CKV_BLOCK)
-  /// Fewer queries are done one by one: a block takes as long as four to five.
-  static let least = 5
-}
-
-/// Queries that see the same positions.
-@unsafe
-struct QueryBlock {
-  /// `count x d_k` numbers.
-  let numbers: UnsafePointer<Float>
-  /// 1 to `QueryBlocks.size`.
-  let count: Int
-  let scale: Float
-  /// Tables as `CandidateTables` has them for a block; `nil` if they have to be made.
-  let table: UnsafePointer<Float>?
-}
-
 extension AttentionLayer {
-  /// The attention outputs of a block over `range`, which is not empty, into `output`, `count x d_v` numbers.
-  ///
-  /// - Returns: the first query with a score beyond what 32-bit floats hold; `nil` if there is none.
-  func softmax(
-    _ block: QueryBlock, _ columns: AttendedColumns, _ range: Range<Int>, _ scratch: BlockScratch,
+  /// The attention outputs of a block into `output`, `count x d_v` numbers.
+  func attend(
+    _ block: QueryBlock, _ weights: BlockWeights, _ columns: AttendedColumns, _ scratch: BlockScratch,
     into output: UnsafeMutablePointer<Float>
-  ) -> Int? {
-    let pass = unsafe BlockPass(self, block, columns, range, scratch, into: output)
+  ) -> BlockOutcome {
+    let pass = unsafe BlockPass(self, block, weights, columns, scratch, into: output)
     for first in stride(from: 0, to: shape.heads, by: HeadGroup.size) { unsafe pass.attend(first, self) }
-    let (keyWidth, valueWidth) = (shape.key.width, value.width)
-    for query in unsafe 0..<block.count {
-      if unsafe pass.failed & 1 << UInt32(query) != 0 { return query }
-      if unsafe pass.skipping & 1 << UInt32(query) != 0 {
-        let isFinite = unsafe softmax(
-          block.numbers + query * keyWidth, columns.keys, columns.values, range, scale: block.scale,
-          into: output + query * valueWidth)
-        guard isFinite else { return query }
-      }
-    }
-    return nil
+    return unsafe pass.outcome(self)
   }
 }
 
 /// One block over one range.
 @unsafe
-private final class BlockPass {
-  private let block: QueryBlock
-  private let keys: SideColumns
-  private let values: SideColumns
-  private let range: Range<Int>
-  private let scratch: BlockScratch
-  private let output: UnsafeMutablePointer<Float>
-  private let kernels: ckv_block_kernels
-  private let keyKernels: ckv_block_row_kernels
-  private let valueKernels: ckv_block_row_kernels
-  /// Pool rows whose dot products are taken, and each position's place among them; `nil`: its own number.
-  private let keyRows: (list: UnsafePointer<UInt32>, count: Int, ranks: UnsafePointer<UInt32>?)
-  /// The same of rows whose weights are added up first; `nil`: values are read position by position.
-  private let valueRows: (list: UnsafePointer<UInt32>, count: Int, ranks: UnsafePointer<UInt32>)?
+final class BlockPass {
+  /// Pool rows that are read, and the place of each listed position's row among them.
+  @unsafe
+  struct Rows {
+    let list: UnsafePointer<UInt32>
+    let count: Int
+    let ranks: UnsafePointer<UInt32>?
+  }
+
+  let block: QueryBlock
+  let function: BlockWeights
+  let keys: SideColumns
+  let values: SideColumns
+  let scratch: BlockScratch
+  let output: UnsafeMutablePointer<Float>
+  let kernels: ckv_block_kernels
+  let keyKernels: ckv_block_row_kernels
+  let valueKernels: ckv_block_row_kernels
+  /// Positions that a query sees at most, and those that all queries see.
+  let positions: Int
+  let shared: Int
+  /// Whether all queries see all positions.
+  let isUniform: Bool
+  /// The first of the positions that the queries have to themselves.
+  let ownFirst: Int?
+  /// One pool index per position that some query sees: where queries have one to themselves, those come last.
+  let keyIndices: UnsafePointer<UInt32>
+  let valueIndices: UnsafePointer<UInt32>
+  /// The keys' rows; without ranks a row per position.
+  let keyRows: Rows
+  /// The values' rows where weights are added up first; `nil`: values are read position by position.
+  let valueRows: Rows?
   /// A bit per query with a sum of weights that is not finite.
-  private(set) var failed: UInt32 = 0
-  /// A bit per query that leaves a row without weight.
-  private(set) var skipping: UInt32 = 0
+  var failed: UInt32 = 0
+  /// A bit per query that passes over weights of 0 which it does not meet alone.
+  var vanishing: UInt32 = 0
 
   init(
-    _ layer: borrowing AttentionLayer, _ block: QueryBlock, _ columns: AttendedColumns, _ range: Range<Int>,
+    _ layer: borrowing AttentionLayer, _ block: QueryBlock, _ function: BlockWeights, _ columns: AttendedColumns,
     _ scratch: BlockScratch, into output: UnsafeMutablePointer<Float>
   ) {
     let (keys, values) = unsafe (columns.keys, columns.values)
     unsafe (self.block, self.keys, self.values) = (block, keys, values)
-    unsafe (self.range, self.scratch, self.output) = (range, scratch, output)
+    unsafe (self.function, self.scratch, self.output) = (function, scratch, output)
     let kernels = Kernels.activeBlocks
     unsafe self.kernels = kernels
     unsafe keyKernels = kernels.rows(of: keys.element)
     unsafe valueKernels = kernels.rows(of: values.element)
-    let count = range.count
-    let listsKeys = unsafe AttentionLayer.usesTable(count, keys.shape)
-    let addsUp = unsafe AttentionLayer.usesSums(count, values.shape)
+    let range = unsafe block.range
+    let positions = range.count
+    unsafe self.positions = positions
+    let listsKeys = layer.paths.blockListsKeys(positions)
+    let addsUp = layer.paths.sums(positions, byHead: function.isByHead) == .rowSums
+    var listed = positions
+    switch unsafe block.view {
+    case .first(let counts):
+      unsafe (shared, ownFirst) = (counts.min()!, nil)
+    case .own(let first):
+      unsafe (shared, ownFirst) = (positions - 1, first)
+      listed += unsafe block.count - 1
+    }
+    unsafe isUniform = unsafe shared == positions
     unsafe scratch.layOut(
       BlockScratch.Need(
-        positions: count, keyRows: listsKeys ? keys.shape.poolRows : 0, valueRows: addsUp ? values.shape.poolRows : 0,
+        positions: listed, keyRows: listsKeys ? keys.shape.poolRows : 0, valueRows: addsUp ? values.shape.poolRows : 0,
         heads: min(layer.shape.heads, HeadGroup.size), dimensions: max(keys.shape.userWidth, values.shape.userWidth)))
+    unsafe scratch.setCounts(block, positions)
+    let isShared = unsafe keys.indices == values.indices
+    unsafe keyIndices = unsafe Self.indices(keys, block, scratch.keyIndices)
+    unsafe valueIndices = unsafe isShared ? keyIndices : Self.indices(values, block, scratch.valueIndices)
     func list(
-      _ side: SideColumns, _ list: UnsafeMutablePointer<UInt32>, _ ranks: UnsafeMutablePointer<UInt32>
-    ) -> Int {
-      let indices = unsafe side.indices + range.lowerBound
-      let used = unsafe layer.kernels.used_rows_u32(indices, count, side.shape.poolRows, scratch.marks, list)
-      unsafe ckv_rank_u32(list, used, scratch.places, indices, count, ranks)
-      return used
+      _ side: SideColumns, _ indices: UnsafePointer<UInt32>, _ list: UnsafeMutablePointer<UInt32>,
+      _ ranks: UnsafeMutablePointer<UInt32>
+    ) -> Rows {
+      let used = unsafe layer.kernels.used_rows_u32(indices, listed, side.shape.poolRows, scratch.marks, list)
+      unsafe ckv_rank_u32(list, used, scratch.places, indices, listed, ranks)
+      return unsafe Rows(list: UnsafePointer(list), count: used, ranks: UnsafePointer(ranks))
     }
-    if listsKeys {
-      let used = unsafe list(keys, scratch.keyList, scratch.keyRanks)
-      unsafe keyRows = (UnsafePointer(scratch.keyList), used, UnsafePointer(scratch.keyRanks))
-    } else {
-      unsafe keyRows = (keys.indices + range.lowerBound, count, nil)
-    }
-    if addsUp, unsafe keys.indices == values.indices, let ranks = unsafe keyRows.ranks {
-      unsafe valueRows = (keyRows.list, keyRows.count, ranks)
-    } else if addsUp {
-      let used = unsafe list(values, scratch.valueList, scratch.valueRanks)
-      unsafe valueRows = (UnsafePointer(scratch.valueList), used, UnsafePointer(scratch.valueRanks))
+    unsafe keyRows =
+      unsafe listsKeys
+      ? list(keys, keyIndices, scratch.keyList, scratch.keyRanks) : Rows(list: keyIndices, count: listed, ranks: nil)
+    if addsUp {
+      unsafe valueRows =
+        unsafe isShared && listsKeys ? keyRows : list(values, valueIndices, scratch.valueList, scratch.valueRanks)
     } else {
       unsafe valueRows = nil
     }
   }
 
-  // MARK: Steps
-
-  /// The heads of one group.
-  func attend(_ first: Int, _ layer: borrowing AttentionLayer) {
-    let group = HeadGroup(first, of: layer.shape, layer.value)
-    let sumStride = unsafe (valueRows?.count ?? 0) * QueryBlocks.size
-    for head in group.heads {
-      let place = head - first
-      let weights = unsafe weights(head, hasOwn: layer.shape.heads == 1 || place < group.ownCount, layer)
-      let own = unsafe scratch.ownSums + place * values.shape.userWidth * QueryBlocks.size
-      let slice = HeadSlice(head, of: layer.shape.heads, layer.value)
-      if !slice.user.isEmpty {
-        unsafe kernels.column_sums(
-          weights.table, values.user + slice.user.lowerBound * values.count + range.lowerBound, values.count,
-          slice.user.count, range.count, own)
-      }
-      if let rows = unsafe valueRows {
-        let sums = unsafe scratch.sums + place * sumStride
-        unsafe sums.update(repeating: 0, count: sumStride)
-        unsafe kernels.scatter(sums, rows.ranks, weights.table, weights.indices, range.count)
-        if layer.shape.heads == 1 {
-          unsafe skipping |= kernels.empty_rows(sums, 1, 0, rows.count)
-          unsafe weigh(slice, rows.list, sums, rows.count, own, layer)
-        }
-      } else {
-        var table = unsafe weights.table
-        if let indices = unsafe weights.indices {
-          unsafe ckv_gather_blocks_f32(table, indices, range.count, scratch.weights)
-          unsafe table = UnsafePointer(scratch.weights)
-        }
-        if layer.shape.heads > 1 { unsafe kernels.totals(table, range.count, scratch.totals) }
-        unsafe weigh(slice, values.indices + range.lowerBound, table, range.count, own, layer)
-      }
-    }
-    guard let rows = unsafe valueRows, layer.shape.heads > 1 else { return }
-    unsafe skipping |= kernels.empty_rows(scratch.sums, group.heads.count, sumStride, rows.count)
-    for head in group.heads {
-      let sums = unsafe scratch.sums + (head - first) * sumStride
-      unsafe kernels.totals(sums, rows.count, scratch.totals)
-      unsafe weigh(
-        HeadSlice(head, of: layer.shape.heads, layer.value), rows.list, sums, rows.count,
-        scratch.ownSums + (head - first) * values.shape.userWidth * QueryBlocks.size, layer)
-    }
+  /// One pool index per position that some query sees, copied where they do not follow each other.
+  private static func indices(
+    _ side: SideColumns, _ block: QueryBlock, _ copy: UnsafeMutablePointer<UInt32>
+  ) -> UnsafePointer<UInt32> {
+    let start = unsafe side.indices + block.range.lowerBound
+    guard case .own(let first) = unsafe block.view else { return unsafe start }
+    let shared = unsafe block.range.count - 1
+    unsafe copy.update(from: start, count: shared)
+    unsafe (copy + shared).update(from: side.indices + first, count: block.count)
+    return unsafe UnsafePointer(copy)
   }
 
-  /// Exponentials of a head's scores, each less its query's greatest: per position, or for a head without a user part
-  /// per listed row, with each position's place among those. One head's sums of them are left in the scratch's totals.
-  private func weights(
+  // MARK: Weights
+
+  /// Weights of a head: per position, or for a head of a softmax without a user part per listed row, with each
+  /// position's place among those. One head's sums of them are left in the scratch's totals.
+  func weights(
     _ head: Int, hasOwn: Bool, _ layer: borrowing AttentionLayer
   ) -> (table: UnsafePointer<Float>, indices: UnsafePointer<UInt32>?) {
     let slice = HeadSlice(head, of: layer.shape.heads, layer.shape.key)
@@ -171,7 +138,7 @@ private final class BlockPass {
         block.numbers + slice.poolColumns.lowerBound, layer.shape.key.width, block.count, slice.pool.count,
         scratch.products)
     }
-    guard hasOwn else {
+    guard unsafe hasOwn || !isUniform else {
       if let made = unsafe made {
         unsafe ckv_gather_blocks_f32(made, keyRows.list, keyRows.count, scratch.products)
       }
@@ -180,13 +147,62 @@ private final class BlockPass {
       unsafe kernels.exp_sums(scratch.products, keyRows.count, scratch.greatest, scratch.totals)
       return unsafe (UnsafePointer(scratch.products), keyRows.ranks)
     }
-    unsafe findCoefficients(slice, layer)
-    unsafe kernels.scores(
-      made ?? UnsafePointer(scratch.products), made == nil ? keyRows.ranks : keys.indices + range.lowerBound,
-      keys.user + slice.user.lowerBound * keys.count + range.lowerBound, keys.count, scratch.coefficients,
-      slice.user.count, block.scale, range.count, scratch.weights, scratch.greatest)
-    unsafe kernels.exp_sums(scratch.weights, range.count, scratch.greatest, scratch.totals)
+    unsafe score(slice, made ?? UnsafePointer(scratch.products), made == nil ? keyRows.ranks : keyIndices, layer)
+    switch unsafe function {
+    case .softmax:
+      unsafe kernels.exp_sums(scratch.weights, positions, scratch.greatest, scratch.totals)
+    case .silu(_, nil):
+      unsafe ckv_silu_blocks_f32(scratch.weights, nil, scratch.counts, positions)
+    case .silu(_, let bias?):
+      unsafe bias.withUnsafeBufferPointer { bias in
+        unsafe ckv_silu_blocks_f32(scratch.weights, bias.baseAddress!, scratch.counts, positions)
+      }
+    }
     return unsafe (UnsafePointer(scratch.weights), nil)
+  }
+
+  /// Scores of every position into the scratch's weights, and the greatest that each query sees.
+  private func score(
+    _ slice: HeadSlice, _ table: UnsafePointer<Float>, _ places: UnsafePointer<UInt32>?,
+    _ layer: borrowing AttentionLayer
+  ) {
+    unsafe findCoefficients(slice, layer)
+    let size = QueryBlocks.size
+    let columns = unsafe keys.user + slice.user.lowerBound * keys.count + block.range.lowerBound
+    unsafe kernels.scores(
+      table, places, columns, keys.count, scratch.coefficients, slice.user.count, block.scale, shared, scratch.weights,
+      scratch.greatest)
+    if let first = unsafe ownFirst {
+      for query in unsafe 0..<block.count {
+        let place = unsafe places.map { unsafe Int($0[shared + query]) } ?? shared + query
+        var score = unsafe table[place * size + query]
+        for dimension in 0..<slice.user.count {
+          unsafe score.addProduct(
+            scratch.coefficients[dimension * size + query],
+            keys.user[(slice.user.lowerBound + dimension) * keys.count + first + query])
+        }
+        score = unsafe block.scale * score
+        unsafe scratch.weights[shared * size + query] = score
+        if unsafe score > scratch.greatest[query] { unsafe scratch.greatest[query] = score }
+      }
+      for query in unsafe block.count..<size { unsafe scratch.weights[shared * size + query] = 0 }
+    } else if unsafe shared < positions {
+      let rest = unsafe scratch.weights + shared * size
+      unsafe kernels.scores(
+        places == nil ? table + shared * size : table, places.map { unsafe $0 + shared }, columns + shared, keys.count,
+        scratch.coefficients, slice.user.count, block.scale, positions - shared, rest, scratch.scales)
+      guard case .softmax = unsafe function else { return }
+      for position in unsafe shared..<positions {
+        for query in 0..<size {
+          let place = unsafe (position - shared) * size + query
+          if unsafe position >= Int(scratch.counts[query]) {
+            unsafe rest[place] = -.infinity
+          } else if unsafe rest[place] > scratch.greatest[query] {
+            unsafe scratch.greatest[query] = rest[place]
+          }
+        }
+      }
+    }
   }
 
   /// The queries' factors on the head's user columns, side by side.
@@ -202,35 +218,6 @@ private final class BlockPass {
       }
       for place in 0..<slice.user.count {
         unsafe scratch.coefficients[place * QueryBlocks.size + query] = own[place]
-      }
-    }
-  }
-
-  /// The head's part of the outputs, by the scratch's totals.
-  private func weigh(
-    _ slice: HeadSlice, _ rows: UnsafePointer<UInt32>, _ weights: UnsafePointer<Float>, _ count: Int,
-    _ own: UnsafePointer<Float>, _ layer: borrowing AttentionLayer
-  ) {
-    let width = layer.value.width
-    for query in unsafe 0..<block.count {
-      let total = unsafe scratch.totals[query]
-      if !total.isFinite { unsafe failed |= 1 << UInt32(query) }
-      unsafe scratch.scales[query] = Float(1 / total)
-    }
-    unsafe valueKernels.block_sums(
-      values.poolColumn(slice.pool.lowerBound), values.shape.poolWidth, rows, weights, count, scratch.scales,
-      block.count, slice.pool.count, output + slice.poolColumns.lowerBound, width)
-    guard !slice.user.isEmpty else { return }
-    for query in unsafe 0..<block.count {
-      let target = unsafe output + query * width
-      let sums = unsafe values.shape.isAdditive ? scratch.own : target + slice.user.lowerBound
-      for place in 0..<slice.user.count {
-        unsafe sums[place] = scratch.scales[query] * own[place * QueryBlocks.size + query]
-      }
-      if unsafe values.shape.isAdditive {
-        unsafe layer.kernels.add_rows_f32(
-          values.basis + slice.columns.lowerBound, values.shape.poolWidth, sums, 1, slice.user.count,
-          slice.columns.count, target + slice.columns.lowerBound)
       }
     }
   }

@@ -82,13 +82,14 @@ extension AttentionLayer {
       }
       if group.sharedHeads != 0 { unsafe kernels.head_exp_f32(target, count, scale, group.sharedHeads) }
     }
-    guard Self.usesTable(range.count, shape) else {
+    let path = paths.scores(range.count, byHead: false)
+    if path == .gather {
       unsafe fill(indices, range.count, scratch.products)
       return unsafe Weights(table: scratch.products, indices: nil)
     }
-    if Self.usesAllRows(range.count, shape) {
-      // Rows that no position names must not take part in a head's greatest score, but here hardly any are left out:
-      // look for them only if a head's weights are taken per row.
+    if path == .allRows {
+      // Rows that no position names must not take part in a head's greatest score, but for a way that is taken
+      // where hardly any are left out, look for them only if a head's weights are taken per row.
       guard group.sharedHeads != 0 else {
         unsafe fill(nil, shape.poolRows, scratch.table)
         return unsafe Weights(table: scratch.table, indices: indices)
@@ -118,7 +119,7 @@ extension AttentionLayer {
     var rows = unsafe indices
     var weights = unsafe scratch.weights
     var count = range.count
-    if Self.usesSums(range.count, shape) {
+    if paths.sums(range.count, byHead: false) == .rowSums {
       unsafe scratch.sums.update(repeating: 0, count: shape.poolRows * HeadGroup.size)
       unsafe ckv_scatter_heads_f32(
         scratch.sums, indices, source.table, source.indices, own, count, group.ownCount, count)

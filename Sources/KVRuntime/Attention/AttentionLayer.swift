@@ -5,9 +5,9 @@
 ///     output   sum_i a_i V_i  = [ sum_i a_i u_v[i] ; P_v^T h ],    h[j] = sum of a_i with I_v[i] = j
 ///
 /// and in the additive form q_u = B_k^T q, q_c = q, output P_v^T h + B_v sum_i a_i u_v[i]. t and h are taken over the
-/// pool rows in use. Where a range is short beside the pool, pool rows are read position by position instead; that
-/// choice depends on the range's length and the pool's alone, so a query's result is the same bits whatever other
-/// queries and positions come with it.
+/// pool rows in use. Where a range is short beside the pool, pool rows are read position by position instead:
+/// `AttentionPaths` chooses, so that a query's result is the same bits whatever other queries and positions come with
+/// it.
 
 internal import CKernels
 internal import CacheTypes
@@ -37,6 +37,7 @@ struct AttentionLayer: ~Copyable {
   let shape: LayerShape
   let value: PartShape
   let kernels: ckv_kernels
+  let paths: AttentionPaths
   let scratch: AttentionScratch
   private let tensors: LayerTensors
   private let keyBasis: [Float]
@@ -44,8 +45,10 @@ struct AttentionLayer: ~Copyable {
 
   /// - Throws: `StoreError.invalidInput` for a key-only layer.
   /// - Precondition: the tensors fit the shape.
-  init(_ shape: LayerShape, _ tensors: LayerTensors, longestRange: Int) throws(StoreError) {
-    guard let value = shape.value, tensors.value != nil else {
+  init(
+    _ shape: LayerShape, _ tensors: LayerTensors, longestRange: Int, _ forced: ForcedPaths = ForcedPaths()
+  ) throws(StoreError) {
+    guard let value = shape.value, let valueTensors = tensors.value else {
       throw .invalidInput("the layer is key-only: there are no values to attend to")
     }
     self.shape = shape
@@ -54,31 +57,19 @@ struct AttentionLayer: ~Copyable {
     kernels = Kernels.active
     keyBasis = shape.key.isAdditive ? tensors.key.basis!.transposed() : []
     valueBasis = value.isAdditive ? tensors.value!.basis!.transposed() : []
+    paths = AttentionPaths(shape, (tensors.key.pool.element, valueTensors.pool.element), forced)
     scratch = AttentionScratch.take(
       for: AttentionScratch.Need(
-        positions: longestRange, keyRows: Self.usesTable(longestRange, shape.key) ? shape.key.poolRows : nil,
-        valueRows: Self.usesSums(longestRange, value) ? value.poolRows : nil, heads: shape.heads,
+        positions: longestRange, keyRows: paths.mayListRows(longestRange) ? shape.key.poolRows : 0,
+        valueRows: paths.mayAddUp(longestRange) ? value.poolRows : 0,
+        gathered: min(longestRange, paths.gatherLimit), heads: shape.heads,
         dimensions: max(shape.key.userWidth, value.userWidth)))
   }
 
   deinit { scratch.giveBack() }
 
-  /// Whether a dot product per pool row in use comes cheaper than one per position. Finding the rows costs about a
-  /// quarter of a nanosecond per position and as much per eight pool rows; it pays where positions meet in rows often
-  /// enough, which with uniform use they do from about a quarter of m positions on.
-  static func usesTable(_ positions: Int, _ part: PartShape) -> Bool {
-    positions >= part.poolRows / 4 && canUseTables(part)
-  }
-
   /// Whether kernels can find every place of a group's table.
   static func canUseTables(_ part: PartShape) -> Bool { part.poolRows <= Int(Int32.max) / HeadGroup.size }
-
-  /// Whether adding up weights per pool row first comes cheaper than a pool row per position: a pass over the positions
-  /// and one over the pool's rows against rows that are read more than once.
-  static func usesSums(_ positions: Int, _ part: PartShape) -> Bool { positions >= part.poolRows / 4 }
-
-  /// Whether so many positions leave so few pool rows out that looking for those costs more than reading them.
-  static func usesAllRows(_ positions: Int, _ part: PartShape) -> Bool { positions >= 2 * part.poolRows }
 
   /// Hands the columns of both sides to `body`.
   func withColumns<Failure: Error>(
@@ -144,12 +135,13 @@ extension AttentionLayer {
         table + place.start, place.stride, indices, columns, keys.count, own.coefficients, slice.user.count, scale,
         range.count, scratch.scores)
     }
-    guard unsafe Self.usesTable(range.count, keys.shape) else {
+    let path = paths.scores(range.count, byHead: true)
+    if path == .gather {
       unsafe keys.kernels.row_dots(pool, stride, indices, range.count, poolQuery, slice.pool.count, scratch.scores)
       return unsafe kernels.scores_f32(
         nil, 0, nil, columns, keys.count, own.coefficients, slice.user.count, scale, range.count, scratch.scores)
     }
-    if unsafe Self.usesAllRows(range.count, keys.shape) {
+    if path == .allRows {
       unsafe keys.kernels.row_dots(
         pool, stride, nil, keys.shape.poolRows, poolQuery, slice.pool.count, scratch.table)
     } else {
@@ -200,7 +192,7 @@ extension AttentionLayer {
     let width = unsafe values.shape.poolWidth
     let pool = unsafe values.poolColumn(slice.pool.lowerBound)
     let target = unsafe output + slice.poolColumns.lowerBound
-    if unsafe Self.usesSums(range.count, values.shape) {
+    if paths.sums(range.count, byHead: true) == .rowSums {
       let rows = unsafe values.shape.poolRows
       unsafe scratch.sums.update(repeating: 0, count: rows)
       unsafe ckv_scatter_add_f32(scratch.sums, values.indices + range.lowerBound, weights, range.count)

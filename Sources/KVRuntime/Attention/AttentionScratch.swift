@@ -11,9 +11,11 @@ final class AttentionScratch: @unchecked Sendable {
   struct Need {
     /// Positions of the longest range.
     var positions: Int
-    /// Rows of the keys' pool if the longest range uses a table, of the values' pool if it uses sums.
-    var keyRows: Int?
-    var valueRows: Int?
+    /// Rows of the keys' pool if some range uses a table, of the values' pool if one uses sums; otherwise 0.
+    var keyRows: Int
+    var valueRows: Int
+    /// Positions that a pool row each is read for at most.
+    var gathered: Int
     var heads: Int
     /// Dimensions of the wider user part.
     var dimensions: Int
@@ -78,8 +80,7 @@ final class AttentionScratch: @unchecked Sendable {
 
   private func layOut(_ need: Need) {
     let group = need.heads > 1 ? HeadGroup.size : 1
-    let keyRows = need.keyRows ?? 0
-    let valueRows = need.valueRows ?? 0
+    let (keyRows, valueRows) = (need.keyRows, need.valueRows)
     var byteCount = 0
     /// Each piece starts on a boundary of 64 bytes and a vector's length away from the next.
     func place(_ count: Int, of size: Int) -> Int {
@@ -87,12 +88,11 @@ final class AttentionScratch: @unchecked Sendable {
       byteCount += (count * size + 63) / 64 * 64 + 64
       return start
     }
-    // Shorter ranges than the longest may go position by position: they are shorter than the pool.
     let places = (
       scores: place(need.positions * group, of: 4), table: place(keyRows * group, of: 4),
-      products: place((need.keyRows ?? need.positions) * group, of: 4), usedRows: place(keyRows, of: 4),
+      products: place(max(keyRows, need.gathered) * group, of: 4), usedRows: place(keyRows, of: 4),
       marks: place(keyRows, of: 1), sums: place(valueRows * group, of: 4), rows: place(valueRows, of: 4),
-      weights: place((need.valueRows ?? need.positions) * group, of: 4), coefficients: place(need.dimensions, of: 4),
+      weights: place(max(valueRows, need.gathered) * group, of: 4), coefficients: place(need.dimensions, of: 4),
       totals: place(HeadGroup.size, of: 8), scales: place(HeadGroup.size, of: 4)
     )
     if unsafe memory.count < byteCount {

@@ -9,6 +9,7 @@ internal import Synchronization
 final class BlockScratch: @unchecked Sendable {
   /// What a block needs room for.
   struct Need {
+    /// Positions that some query sees.
     var positions: Int
     /// Rows of each pool that are marked and ranked; 0 where positions are read one by one.
     var keyRows: Int
@@ -25,6 +26,9 @@ final class BlockScratch: @unchecked Sendable {
   private(set) var valueList: UnsafeMutablePointer<UInt32>
   private(set) var valueRanks: UnsafeMutablePointer<UInt32>
   private(set) var places: UnsafeMutablePointer<UInt32>
+  /// Pool indices of positions that do not follow each other in the columns.
+  private(set) var keyIndices: UnsafeMutablePointer<UInt32>
+  private(set) var valueIndices: UnsafeMutablePointer<UInt32>
   private(set) var marks: UnsafeMutablePointer<UInt8>
   /// Dot products of listed rows or of positions; weights per position; sums of weights per listed row and head.
   private(set) var products: UnsafeMutablePointer<Float>
@@ -33,9 +37,13 @@ final class BlockScratch: @unchecked Sendable {
   /// Per dimension of a user part: the queries' factors, and per head the sums of weighted numbers.
   private(set) var coefficients: UnsafeMutablePointer<Float>
   private(set) var ownSums: UnsafeMutablePointer<Float>
+  /// The queries' own numbers of a last position that each has to itself, side by side per dimension.
+  private(set) var last: UnsafeMutablePointer<Float>
   /// Of one query.
   private(set) var own: UnsafeMutablePointer<Float>
-  /// Per query.
+  /// Per query; `headTotals` also per head of a group.
+  private(set) var counts: UnsafeMutablePointer<UInt32>
+  private(set) var headTotals: UnsafeMutablePointer<Double>
   private(set) var greatest: UnsafeMutablePointer<Float>
   private(set) var scales: UnsafeMutablePointer<Float>
   private(set) var totals: UnsafeMutablePointer<Double>
@@ -46,11 +54,13 @@ final class BlockScratch: @unchecked Sendable {
     let nowhere = unsafe UnsafeMutableRawPointer(bitPattern: 64)!
     unsafe keyList = nowhere.assumingMemoryBound(to: UInt32.self)
     unsafe (keyRanks, valueList, valueRanks, places) = (keyList, keyList, keyList, keyList)
+    unsafe (keyIndices, valueIndices, counts) = (keyList, keyList, keyList)
     unsafe marks = nowhere.assumingMemoryBound(to: UInt8.self)
     unsafe products = nowhere.assumingMemoryBound(to: Float.self)
     unsafe (weights, sums, coefficients, ownSums) = (products, products, products, products)
-    unsafe (own, greatest, scales) = (products, products, products)
+    unsafe (own, last, greatest, scales) = (products, products, products, products)
     unsafe totals = nowhere.assumingMemoryBound(to: Double.self)
+    unsafe headTotals = totals
   }
 
   deinit { unsafe memory.deallocate() }
@@ -86,7 +96,9 @@ final class BlockScratch: @unchecked Sendable {
       weights: place(need.positions * block),
       sums: place(min(need.valueRows, need.positions) * need.heads * block),
       coefficients: place(need.dimensions * block), ownSums: place(need.dimensions * need.heads * block),
-      own: place(need.dimensions), greatest: place(block), scales: place(block), totals: place(block, of: 8)
+      keyIndices: place(need.positions), valueIndices: place(need.positions), last: place(need.dimensions * block),
+      counts: place(block), headTotals: place(block * HeadGroup.size, of: 8), own: place(need.dimensions),
+      greatest: place(block), scales: place(block), totals: place(block, of: 8)
     )
     if unsafe memory.count < byteCount {
       unsafe memory.deallocate()
@@ -106,6 +118,17 @@ final class BlockScratch: @unchecked Sendable {
     unsafe (products, weights, sums) = (floats(at.products), floats(at.weights), floats(at.sums))
     unsafe (coefficients, ownSums, own) = (floats(at.coefficients), floats(at.ownSums), floats(at.own))
     unsafe (greatest, scales) = (floats(at.greatest), floats(at.scales))
+    unsafe last = floats(at.last)
+    unsafe (keyIndices, valueIndices) = (numbers(at.keyIndices), numbers(at.valueIndices))
+    unsafe counts = numbers(at.counts)
     unsafe totals = (start + at.totals).assumingMemoryBound(to: Double.self)
+    unsafe headTotals = (start + at.headTotals).assumingMemoryBound(to: Double.self)
+  }
+
+  /// How many positions each query sees; the missing ones see all.
+  func setCounts(_ block: QueryBlock, _ positions: Int) {
+    unsafe counts.update(repeating: UInt32(positions), count: QueryBlocks.size)
+    guard case .first(let seen) = unsafe block.view else { return }
+    for (query, count) in seen.enumerated() { unsafe counts[query] = UInt32(count) }
   }
 }

@@ -23,12 +23,12 @@ package final class CandidateTables: @unchecked Sendable {
 
   /// - Parameters:
   ///   - queries: as `AttentionQueries` takes them, without positions: every query sees the same.
-  ///   - isSoftmax: whether softmax over all that is seen will be taken, which goes block by block.
+  ///   - goesInBlocks: whether a function will be taken that goes block by block: `AttentionFunction.goesInBlocks`.
   ///   - byteLimit: what the tables take at most; queries past it get none.
   /// - Throws: `StoreError.invalidInput` for queries that do not fit or a limit below 0.
   /// - Complexity: O(C m d_g).
   package init(
-    _ queries: AttentionQueries, isSoftmax: Bool, shape: LayerShape, tensors: LayerTensors, byteLimit: Int
+    _ queries: AttentionQueries, goesInBlocks: Bool, shape: LayerShape, tensors: LayerTensors, byteLimit: Int
   ) throws(StoreError) {
     try queries.check(width: shape.key.width, length: 0)
     guard byteLimit >= 0 else { throw .invalidInput("tables of at most \(byteLimit) bytes") }
@@ -36,7 +36,7 @@ package final class CandidateTables: @unchecked Sendable {
     self.shape = shape
     queryCount = queries.count
     let rest = queries.count % QueryBlocks.size
-    blockCount = isSoftmax ? queries.count / QueryBlocks.size + (rest >= QueryBlocks.least ? 1 : 0) : 0
+    blockCount = goesInBlocks ? queries.count / QueryBlocks.size + (rest >= QueryBlocks.least ? 1 : 0) : 0
     let singles = max(0, queries.count - blockCount * QueryBlocks.size)
     let (blockStride, singleStride) = (Self.blockStride(shape), Self.singleStride(shape))
     let limit = AttentionLayer.canUseTables(shape.key) ? byteLimit / MemoryLayout<Float>.stride : 0
@@ -96,6 +96,9 @@ package final class CandidateTables: @unchecked Sendable {
   func fits(_ queries: AttentionQueries, _ shape: LayerShape) -> Bool {
     queries.count == queryCount && queries.positions == nil && shape == self.shape
   }
+
+  /// Whether a query belongs to a block, with tables or past their limit.
+  func isInBlock(_ row: Int) -> Bool { row < blockCount * QueryBlocks.size }
 
   /// The tables of a block of queries: `m` rows per head, head after head.
   func block(_ number: Int) -> UnsafePointer<Float>? {

@@ -13,6 +13,8 @@ final class SiluFormula: AttentionFormula {
     self.bias = bias
   }
 
+  var blockWeights: BlockWeights? { .silu(factor: factor, bias: bias) }
+
   func attend(
     _ query: AttendingQuery, _ columns: AttendedColumns, _ range: Range<Int>, _ layer: borrowing AttentionLayer,
     into output: UnsafeMutablePointer<Float>

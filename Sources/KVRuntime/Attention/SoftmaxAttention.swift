@@ -4,6 +4,8 @@
 internal import CacheTypes
 
 final class SoftmaxFormula: AttentionFormula {
+  var blockWeights: BlockWeights? { .softmax }
+
   func attend(
     _ query: AttendingQuery, _ columns: AttendedColumns, _ range: Range<Int>, _ layer: borrowing AttentionLayer,
     into output: UnsafeMutablePointer<Float>
