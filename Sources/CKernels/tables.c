@@ -64,6 +64,10 @@ void ckv_spread_heads_f32(const float *values, const uint32_t *rows, size_t coun
     store_group(target + (size_t)rows[i] * CKV_GROUP, load_group(values + i * CKV_GROUP));
 }
 
+void ckv_prefetch(const void *start, size_t byte_count) {
+  for (size_t byte = 0; byte < byte_count; byte += 64) __builtin_prefetch((const char *)start + byte, 0, 2);
+}
+
 #define COLUMN_RUN 64 /* positions whose numbers are rounded together before they go to their rows */
 
 void ckv_copy_columns_f32(const float *columns, size_t column_stride, size_t dimensions, size_t count, void *target,

@@ -107,6 +107,11 @@ struct AttentionTarget {
     }
   }
 
+  /// Lets what is kept for a request come nearer while another one is answered.
+  func lookAhead(to request: AttendRequest, _ snapshot: borrowing Snapshot) {
+    snapshot.lookAhead(to: request.user, layers: layers)
+  }
+
   private func check(_ request: AttendRequest) throws(StoreError) {
     let width = shape.key.width
     guard request.queries.count.isMultiple(of: width) else {

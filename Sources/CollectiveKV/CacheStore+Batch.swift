@@ -45,7 +45,8 @@ extension CacheStore {
     _ requests: [AttendRequest], _ target: AttentionTarget, threads: Int
   ) throws(StoreError) -> [AttendResponse] {
     try answerEach(
-      requests.count, threads: threads, failed: { AttendResponse(output: [], length: 0, error: $1) },
+      requests.count, threads: threads, ahead: { target.lookAhead(to: requests[$0], $1) },
+      failed: { AttendResponse(output: [], length: 0, error: $1) },
       { (place, snapshot) throws(StoreError) in try target.answer(requests[place], &snapshot) })
   }
 
@@ -64,7 +65,7 @@ extension CacheStore {
     let memory = try unsafe Self.memory(destination, "outputs", rows.last?.upperBound ?? 0, width: outputWidth)
     let output = unsafe OutputRows(memory: memory, width: outputWidth)
     return try answerEach(
-      requests.count, threads: threads,
+      requests.count, threads: threads, ahead: { target.lookAhead(to: requests[$0], $1) },
       failed: { place, error in
         output.clear(placed[place])
         return AttendStatus(rows: placed[place], length: 0, error: error)
@@ -79,11 +80,13 @@ extension CacheStore {
   /// Answers `count` numbered requests over threads.
   ///
   /// - Parameters:
+  ///   - ahead: called with the number that comes next, before another is answered.
   ///   - failed: makes the answer of a request that threw.
   ///   - answer: called once per number, on some thread.
   /// - Throws: `StoreError.invalidInput` for fewer threads than 1; what keeps the calling thread from reading.
   private func answerEach<Answer: Sendable>(
-    _ count: Int, threads: Int, failed: @escaping @Sendable (Int, StoreError) -> Answer,
+    _ count: Int, threads: Int, ahead: @escaping @Sendable (Int, borrowing Snapshot) -> Void,
+    failed: @escaping @Sendable (Int, StoreError) -> Answer,
     _ answer: @escaping @Sendable (Int, inout Snapshot) throws(StoreError) -> Answer
   ) throws(StoreError) -> [Answer] {
     guard threads >= 1 else { throw .invalidInput("\(threads) threads; at least 1 is needed") }
@@ -93,6 +96,7 @@ extension CacheStore {
       do throws(StoreError) {
         try rows.withSnapshot { (snapshot) throws(StoreError) in
           while let place = board.next() {
+            if let coming = board.coming { ahead(coming, snapshot) }
             do throws(StoreError) {
               board.put(try answer(place, &snapshot), at: place)
             } catch {
@@ -133,6 +137,12 @@ private final class AnswerBoard<Answer: Sendable>: Sendable {
   /// The next request that nobody has taken.
   func next() -> Int? {
     let place = taken.wrappingAdd(1, ordering: .relaxed).oldValue
+    return place < count ? place : nil
+  }
+
+  /// The request that is taken next, by whichever thread.
+  var coming: Int? {
+    let place = taken.load(ordering: .relaxed)
     return place < count ? place : nil
   }
 

@@ -1,6 +1,7 @@
 /// Histories for attention and reconstruction: from among those that were decoded lately where they are still right, else
 /// read and kept for the next request. Where nobody has committed since the last read, not even a connection is needed.
 
+internal import CKernels
 package import CacheTypes
 
 extension RowStore {
@@ -47,6 +48,13 @@ extension Snapshot {
     return result
   }
 
+  /// Asks for the columns of a user's kept history, so that they come while another's are computed with.
+  package func lookAhead(to user: UserID, layers: Range<Int>) {
+    let history = store.memory.withLock { $0.histories.history(of: user) }
+    guard let history else { return }
+    for layer in history.layers.clamped(to: layers) { history.entries.layers[layer].prefetch() }
+  }
+
   /// Longer columns are given back to the system.
   private static let recycledCount = 1 << 14
 
@@ -86,6 +94,24 @@ extension RowStore.Memory {
       !overlay.hasRows(of: user, below: meta.nextSeq, endingBeyond: history.length)
     else { return nil }
     return history
+  }
+}
+
+extension LayerEntries {
+  /// Columns are asked for up to so many bytes each: more would only drive out what is being used.
+  private static let prefetchedByteCount = 16 << 10
+
+  fileprivate func prefetch() {
+    func prefetch<Number>(_ column: [Number]) {
+      unsafe column.withUnsafeBytes { bytes in
+        guard let start = bytes.baseAddress else { return }
+        unsafe ckv_prefetch(start, min(bytes.count, Self.prefetchedByteCount))
+      }
+    }
+    prefetch(keyIndices)
+    prefetch(valueIndices)
+    prefetch(keyUser)
+    prefetch(valueUser)
   }
 }
 

@@ -154,6 +154,9 @@ void ckv_scatter_heads_f32(float *_Nonnull sums, const uint32_t *_Nonnull rows, 
                            const uint32_t *_Nullable indices, const float *_Nonnull own, size_t own_stride,
                            size_t own_count, size_t count);
 
+/* Asks for a span's cache lines, for a reader some microseconds later. Nothing is read. */
+void ckv_prefetch(const void *_Nonnull start, size_t byte_count);
+
 /* Column d of row i of the target = columns[d * column_stride + i] in `format`, as copy_rows rounds. */
 void ckv_copy_columns_f32(const float *_Nonnull columns, size_t column_stride, size_t dimensions, size_t count,
                           void *_Nonnull target, size_t target_stride, enum ckv_format format);
