@@ -69,7 +69,8 @@ let package = Package(
 
     // Ways through attention that no caller can choose: a benchmark that needs the package's inside.
     .executableTarget(
-      name: "AttendPaths", dependencies: ["KVRuntime", "CacheTypes", "CKernels"], path: "benchmarks/Sources/AttendPaths",
+      name: "AttendPaths", dependencies: ["KVRuntime", "CacheTypes", "CKernels"],
+      path: "benchmarks/Sources/AttendPaths",
       swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")] + warnings),
 
     tests("CacheTypesTests", ["CacheTypes"]),

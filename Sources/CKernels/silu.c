@@ -37,6 +37,8 @@ INLINE void silu(float *scores, const float *bias, size_t count) {
   for (size_t i = 0; i < count; i++) scores[i] = scores[i] / (1.0f + exponential(-scores[i]));
 }
 
+#define BLOCK_RUN 64 /* positions whose biases are added before their weights are taken */
+
 /* Queries side by side: a query's weights behind its last position are 0. */
 INLINE void silu_blocks(float *scores, const float *bias, const uint32_t *counts, size_t count) {
   size_t shared = count, latest = 0;
@@ -44,21 +46,21 @@ INLINE void silu_blocks(float *scores, const float *bias, const uint32_t *counts
     shared = counts[q] < shared ? counts[q] : shared;
     latest = counts[q] > latest ? counts[q] : latest;
   }
-  if (bias && shared == latest) {
-    for (size_t i = 0; i < count; i++) {
-      const float own = bias[latest - 1 - i];
-      for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += own;
-    }
-  } else if (bias) {
-    size_t ends[CKV_BLOCK];
-    for (size_t q = 0; q < CKV_BLOCK; q++) ends[q] = counts[q];
-    for (size_t i = 0; i < count; i++) {
+  size_t ends[CKV_BLOCK];
+  for (size_t q = 0; q < CKV_BLOCK; q++) ends[q] = counts[q];
+  for (size_t first = 0; first < count; first += BLOCK_RUN) {
+    const size_t end = count - first < BLOCK_RUN ? count : first + BLOCK_RUN;
+    for (size_t i = first; bias && i < end; i++) {
       float own[CKV_BLOCK];
-      for (size_t q = 0; q < CKV_BLOCK; q++) own[q] = i < ends[q] ? bias[ends[q] - 1 - i] : 0;
+      if (shared == latest) {
+        for (size_t q = 0; q < CKV_BLOCK; q++) own[q] = bias[latest - 1 - i];
+      } else {
+        for (size_t q = 0; q < CKV_BLOCK; q++) own[q] = i < ends[q] ? bias[ends[q] - 1 - i] : 0;
+      }
       for (size_t q = 0; q < CKV_BLOCK; q++) scores[i * CKV_BLOCK + q] += own[q];
     }
+    silu(scores + first * CKV_BLOCK, NULL, (end - first) * CKV_BLOCK);
   }
-  silu(scores, NULL, count * CKV_BLOCK);
   for (size_t i = shared; i < count; i++)
     for (size_t q = 0; q < CKV_BLOCK; q++)
       if (i >= counts[q]) scores[i * CKV_BLOCK + q] = 0;

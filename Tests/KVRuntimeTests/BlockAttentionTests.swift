@@ -111,7 +111,8 @@ import Testing
     var byteCounts: Set<Int> = []
     func tables(_ limit: Int) throws -> CandidateTables {
       try CandidateTables(
-        one.queries, goesInBlocks: one.function.goesInBlocks, shape: one.layer.shape, tensors: one.layer.tensors, byteLimit: limit)
+        one.queries, goesInBlocks: one.function.goesInBlocks, shape: one.layer.shape, tensors: one.layer.tensors,
+        byteLimit: limit)
     }
     let whole = try tables(.max)
     let smallest = one.queries.count * one.layer.shape.heads * one.layer.shape.key.poolRows * 4

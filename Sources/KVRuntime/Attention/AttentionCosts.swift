@@ -120,7 +120,9 @@ package struct BlockCosts: Sendable, Equatable {
   package var sumColumn = 0.0
   package var sumFarColumn = 0.0
   package var sumStrayColumn = 0.0
-  /// Per block and head; per position and head with a user part; per position and user column.
+  /// Per block, per query, per head; per position and head with a user part; per position and user column.
+  package var block = 0.0
+  package var query = 0.0
   package var head = 0.0
   package var position = 0.0
   package var ownNumber = 0.0
@@ -147,8 +149,8 @@ package struct BlockCosts: Sendable, Equatable {
     }
   }
 
-  func rest(_ positions: Double, heads: Double, ownHeads: Double, ownNumbers: Double) -> Double {
-    heads * head + positions * (ownHeads * position + ownNumbers * ownNumber)
+  func rest(_ positions: Double, queries: Double, heads: Double, ownHeads: Double, ownNumbers: Double) -> Double {
+    block + queries * query + heads * head + positions * (ownHeads * position + ownNumbers * ownNumber)
   }
 }
 

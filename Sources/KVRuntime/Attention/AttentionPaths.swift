@@ -157,7 +157,8 @@ package struct AttentionPaths: Sendable {
     return costs.block.scores(score, count, keys, share: share)
       + costs.block.sums(sums(positions, byHead: byHead), count, values, share: share)
       + costs.block.rest(
-        count, heads: Double(shape.heads), ownHeads: byHead ? Double(shape.heads) : ownHeads, ownNumbers: ownNumbers)
+        count, queries: Double(queries), heads: Double(shape.heads), ownHeads: byHead ? Double(shape.heads) : ownHeads,
+        ownNumbers: ownNumbers)
   }
 
   private func gatherLimit(_ part: PartShape) -> Int {

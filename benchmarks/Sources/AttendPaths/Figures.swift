@@ -45,7 +45,7 @@ enum JSON {
   private static func lines(
     _ parts: [String], _ open: String, _ close: String, _ indent: String
   ) -> String {
-    if parts.reduce(0, { $0 + $1.count }) < 300 && !parts.contains(where: { $0.contains("\n") }) {
+    if parts.reduce(0, { $0 + $1.count }) < 600 && !parts.contains(where: { $0.contains("\n") }) {
       return open + parts.joined(separator: ", ") + close
     }
     return "\(open)\n\(indent)  " + parts.joined(separator: ",\n\(indent)  ") + "\n\(indent)\(close)"

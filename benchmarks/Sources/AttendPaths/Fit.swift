@@ -112,7 +112,8 @@ struct Fit {
         .joined(separator: ", ")
     }
     return """
-        /// Root mean square of the errors: \(errors.map { rounded($0, 2) }.joined(separator: ", ")).
+        /// Root mean squares of the errors: \(rounded(errors[0], 2)) of one head, \(rounded(errors[1], 2)) of a group, \
+        \(rounded(errors[2], 2)) of blocks.
         package static let \(level) = AttentionCosts(
           one: QueryCosts(\(list(one, QueryCosts.names))),
           group: QueryCosts(\(list(group, QueryCosts.names))),
