@@ -5,13 +5,13 @@ internal import KVRuntime
 internal import RowStorage
 
 /// Made once per call, applied to every request of it.
-struct AttentionTarget {
+final class AttentionTarget: Sendable {
   let number: Int
   let shape: LayerShape
   /// The layer whose keys `select` searches.
   let searched: Int?
   /// Tables of the queries of every request, where somebody has made them.
-  var candidates: CandidateTables?
+  let candidates: CandidateTables?
   private let tensors: LayerTensors
   private let scale: Float?
   private let window: Int?
@@ -25,12 +25,15 @@ struct AttentionTarget {
 
   /// - Throws: `StoreError.invalidInput` for a layer that does not exist or has no values, a parameter out of its
   ///   range, or one that neither the call nor the model brings.
-  init(_ store: CacheStore, _ number: Int, _ attention: Attention) throws(StoreError) {
+  init(
+    _ store: CacheStore, _ number: Int, _ attention: Attention, _ candidates: CandidateTables? = nil
+  ) throws(StoreError) {
     let (shape, tensors, settings) = try store.layer(number)
     guard shape.value != nil else { throw .invalidInput("layer \(number) has no values: it is for search only") }
     if let window = attention.window, window < 1 { throw .invalidInput("a window of \(window) positions") }
     if let scale = attention.scale, !(scale > 0 && scale.isFinite) { throw .invalidInput("a scale of \(scale)") }
     self.number = number
+    self.candidates = candidates
     self.shape = shape
     self.tensors = tensors
     scale = attention.scale ?? settings.scale

@@ -104,9 +104,7 @@ extension CacheStore {
         "candidates were made for layer \(candidates.layer) of model \(candidates.modelDigest), the store's model is "
           + model.digest)
     }
-    var target = try AttentionTarget(self, candidates.layer, candidates.attention)
-    target.candidates = candidates.tables
-    return target
+    return try AttentionTarget(self, candidates.layer, candidates.attention, candidates.tables)
   }
 
   private func request(_ candidates: CandidateSet, _ user: UserID) -> AttendRequest {

@@ -7,6 +7,8 @@ internal import CacheTypes
 /// The kernels in use.
 enum Kernels {
   static var active: ckv_kernels { unsafe ckv_kernels_active().pointee }
+  /// The same where they stand: a copy of the table is some hundred bytes.
+  static var table: UnsafePointer<ckv_kernels> { unsafe ckv_kernels_active() }
   /// Those for several queries at once.
   static var activeBlocks: ckv_block_kernels { unsafe ckv_block_kernels_active().pointee }
 }
@@ -32,6 +34,18 @@ extension ckv_kernels {
     case .f32: f32
     case .f16: f16
     case .bf16: bf16
+    case .i8: preconditionFailure("pools and weights are f32, f16 or bf16")
+    }
+  }
+}
+
+extension UnsafePointer<ckv_kernels> {
+  /// As `rows(of:)`.
+  func rows(of element: ElementType) -> UnsafePointer<ckv_row_kernels> {
+    switch element {
+    case .f32: unsafe pointer(to: \.f32)!
+    case .f16: unsafe pointer(to: \.f16)!
+    case .bf16: unsafe pointer(to: \.bf16)!
     case .i8: preconditionFailure("pools and weights are f32, f16 or bf16")
     }
   }

@@ -76,7 +76,7 @@ extension AttentionFunction {
 }
 
 /// The columns of one user: those of the layer, and those of the keys that are searched.
-private struct AttendedEntries {
+private struct AttendedEntries: ~Copyable {
   var layer: LayerEntries
   var search: LayerEntries?
   var searchShape: LayerShape?
@@ -104,7 +104,7 @@ private struct AttendedEntries {
   }
 
   /// Overwrites a position by one of `source`.
-  mutating func replace(_ position: Int, by source: AttendedEntries, _ sourcePosition: Int, _ shape: LayerShape) {
+  mutating func replace(_ position: Int, by source: borrowing AttendedEntries, _ sourcePosition: Int, _ shape: LayerShape) {
     layer.replace(position, of: count, by: source.layer, sourcePosition, of: source.count, shape)
     if let searchShape, let other = source.search {
       search?.replace(position, of: count, by: other, sourcePosition, of: source.count, searchShape)
@@ -126,9 +126,13 @@ private struct AttentionCall: ~Copyable {
     _ function: AttentionFunction, _ queries: AttentionQueries, _ ranges: [Range<Int>], _ shape: LayerShape,
     _ tensors: LayerTensors, _ candidates: CandidateTables?, _ forced: ForcedPaths
   ) throws(StoreError) {
-    let seen = ranges.filter { !$0.isEmpty }
-    let positions = (seen.map(\.lowerBound).min() ?? 0)..<(seen.map(\.upperBound).max() ?? 0)
-    let longestRange = seen.map(\.count).max() ?? 0
+    var (positions, longestRange) = (0..<0, 0)
+    for range in ranges where !range.isEmpty {
+      positions =
+        longestRange == 0
+        ? range : min(positions.lowerBound, range.lowerBound)..<max(positions.upperBound, range.upperBound)
+      longestRange = max(longestRange, range.count)
+    }
     try function.check(shape, queries: queries.count, longestRange: longestRange)
     let layer = try AttentionLayer(shape, tensors, longestRange: longestRange, forced)
     formula = try function.formula(shape, tensors, positions: positions, longestRange: longestRange)
@@ -140,7 +144,7 @@ private struct AttentionCall: ~Copyable {
   }
 
   /// Every query over its range of `entries`.
-  borrowing func attend(_ entries: AttendedEntries) throws(StoreError) -> [Float] {
+  borrowing func attend(_ entries: borrowing AttendedEntries) throws(StoreError) -> [Float] {
     var output = [Float](repeating: 0, count: queries.count * layer.shape.value!.width)
     guard !positions.isEmpty else { return output }
     try unsafe withColumns(entries) { (columns) throws(StoreError) in
@@ -225,7 +229,7 @@ private struct AttentionCall: ~Copyable {
   }
 
   /// Every query over the stored positions and a new one of its own.
-  borrowing func attendApart(_ entries: AttendedEntries, storedCount: Int) throws(StoreError) -> [Float] {
+  borrowing func attendApart(_ entries: borrowing AttendedEntries, storedCount: Int) throws(StoreError) -> [Float] {
     var output = [Float](repeating: 0, count: queries.count * layer.shape.value!.width)
     guard queries.count > 0 else { return output }
     let range = ranges[0]
@@ -256,7 +260,7 @@ private struct AttentionCall: ~Copyable {
 
   /// Queries one by one: each one's new position becomes the last of a copy of the history.
   private borrowing func attendInTurn(
-    _ rows: [Int], _ entries: AttendedEntries, storedCount: Int, into output: inout [Float]
+    _ rows: [Int], _ entries: borrowing AttendedEntries, storedCount: Int, into output: inout [Float]
   ) throws(StoreError) {
     guard !rows.isEmpty else { return }
     var seen = entries.prefix(storedCount + 1, layer.shape)
@@ -284,7 +288,7 @@ private struct AttentionCall: ~Copyable {
   }
 
   private borrowing func withColumns(
-    _ entries: AttendedEntries, _ body: (AttendedColumns) throws(StoreError) -> Void
+    _ entries: borrowing AttendedEntries, _ body: (AttendedColumns) throws(StoreError) -> Void
   ) throws(StoreError) {
     try unsafe layer.withColumns(entries.layer, count: entries.count) { (keys, values) throws(StoreError) in
       guard let search = entries.search, let formula = formula as? SelectFormula else {

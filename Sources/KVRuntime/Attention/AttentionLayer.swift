@@ -16,7 +16,7 @@ internal import CacheTypes
 @unsafe
 struct SideColumns {
   let shape: PartShape
-  let kernels: ckv_row_kernels
+  let kernelTable: UnsafePointer<ckv_row_kernels>
   /// One pool index per position.
   let indices: UnsafePointer<UInt32>
   /// Dimension d of position i is `user[d * count + i]`.
@@ -27,16 +27,19 @@ struct SideColumns {
   /// The transposed basis, `d_u x d_g`; empty in the concatenated form.
   let basis: UnsafePointer<Float>
 
+  var kernels: ckv_row_kernels { @inline(__always) get { unsafe kernelTable.pointee } }
+
   /// The pool from column `column` of its first row on.
   func poolColumn(_ column: Int) -> UnsafeRawPointer { unsafe pool + column * element.byteCount }
 }
 
 /// What a call of attention prepares once: kernels, bases, and scratch for the longest range. Not for two threads at
 /// once.
+@safe
 struct AttentionLayer: ~Copyable {
   let shape: LayerShape
   let value: PartShape
-  let kernels: ckv_kernels
+  private let kernelTable: UnsafePointer<ckv_kernels>
   let paths: AttentionPaths
   let scratch: AttentionScratch
   private let tensors: LayerTensors
@@ -54,7 +57,7 @@ struct AttentionLayer: ~Copyable {
     self.shape = shape
     self.value = value
     self.tensors = tensors
-    kernels = Kernels.active
+    unsafe kernelTable = Kernels.table
     keyBasis = shape.key.isAdditive ? tensors.key.basis!.transposed() : []
     valueBasis = value.isAdditive ? tensors.value!.basis!.transposed() : []
     paths = AttentionPaths(shape, (tensors.key.pool.element, valueTensors.pool.element), forced)
@@ -67,6 +70,8 @@ struct AttentionLayer: ~Copyable {
   }
 
   deinit { scratch.giveBack() }
+
+  var kernels: ckv_kernels { @inline(__always) get { unsafe kernelTable.pointee } }
 
   /// Whether kernels can find every place of a group's table.
   static func canUseTables(_ part: PartShape) -> Bool { part.poolRows <= Int(Int32.max) / HeadGroup.size }
@@ -101,7 +106,7 @@ struct AttentionLayer: ~Copyable {
             let nowhere = unsafe UnsafeRawPointer(scratch.coefficients)
             try unsafe body(
               SideColumns(
-                shape: part, kernels: kernels.rows(of: tensors.pool.element),
+                shape: part, kernelTable: unsafe kernelTable.rows(of: tensors.pool.element),
                 indices: indices.baseAddress ?? UnsafePointer(scratch.rows),
                 user: user.baseAddress ?? nowhere.assumingMemoryBound(to: Float.self), count: count,
                 pool: pool.baseAddress ?? nowhere, element: tensors.pool.element,

@@ -94,7 +94,7 @@ extension SideColumns {
     indices: UnsafePointer<UInt32>, user: UnsafePointer<Float>, count: Int
   ) -> SideColumns {
     unsafe SideColumns(
-      shape: shape, kernels: kernels, indices: indices, user: user, count: count, pool: pool, element: element,
+      shape: shape, kernelTable: kernelTable, indices: indices, user: user, count: count, pool: pool, element: element,
       basis: basis)
   }
 }
