@@ -1,7 +1,8 @@
 /// The coefficients that were measured, one set per level of the kernels: AVX-512, AVX2 and serial code on one AMD EPYC
-/// (family 26) at 4.3 GHz with 1 MiB of second-level cache, f16 pools whose rows are used alike. The benchmark `AttendPaths`
-/// fits them to the times of every way through its grid and prints them in this form; a coefficient that is left out is 0.
-/// They are shares of whole calls, not times of single kernels: what always comes together is not told apart.
+/// (family 26) at 4.3 GHz with 1 MiB of second-level cache, f16 pools whose rows are used alike. The benchmark
+/// `AttendPaths` fits them to the times of every way through its grid and prints them in this form; a coefficient that
+/// is left out is 0. They are shares of whole calls, not times of single kernels: what always comes together is not
+/// told apart.
 
 internal import CKernels
 

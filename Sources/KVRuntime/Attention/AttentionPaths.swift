@@ -28,8 +28,8 @@ package struct AttentionPaths: Sendable {
   private let costs: AttentionCosts
   private let sumCosts: AttentionCosts
   private let forced: ForcedPaths
-  /// The pools as a pass over all heads sees them, as one of a group of heads does, and as one of a single head does, in
-  /// the mean.
+  /// The pools as a pass over all heads sees them, as one of a group of heads does, and as one of a single head does,
+  /// in the mean.
   private let keys: PoolView
   private let values: PoolView
   private let groupKeys: PoolView

@@ -1,5 +1,5 @@
-/// The value side of a block: weights are added up per pool row or taken position by position, rows are weighted for all
-/// queries at once, and what came out is looked through for queries that have to be done alone.
+/// The value side of a block: weights are added up per pool row or taken position by position, rows are weighted for
+/// all queries at once, and what came out is looked through for queries that have to be done alone.
 
 internal import CKernels
 internal import CacheTypes

@@ -1,7 +1,6 @@
 /// Coefficients that explain what was measured: least squares of relative errors, none below zero, of times and, since
-/// choices hang on those, of the differences between a shape's ways. Costs are linear in
-/// their coefficients, so a coefficient's share in a way is what the way costs when that coefficient is 1 and all others
-/// are 0.
+/// choices hang on those, of the differences between a shape's ways. Costs are linear in their coefficients, so a
+/// coefficient's share in a way is what the way costs when that coefficient is 1 and all others are 0.
 
 import KVRuntime
 
@@ -111,9 +110,9 @@ struct Fit {
       zip(names, numbers).filter { $0.1 >= 0.0005 }.map { "\($0): \(rounded($1, $1 < 10 ? 3 : 0))" }
         .joined(separator: ", ")
     }
+    let error = errors.map { rounded($0, 2) }
     return """
-        /// Root mean squares of the errors: \(rounded(errors[0], 2)) of one head, \(rounded(errors[1], 2)) of a group, \
-        \(rounded(errors[2], 2)) of blocks.
+        /// Root mean squares of the errors: \(error[0]) of one head, \(error[1]) of a group, \(error[2]) of blocks.
         package static let \(level) = AttentionCosts(
           one: QueryCosts(\(list(one, QueryCosts.names))),
           group: QueryCosts(\(list(group, QueryCosts.names))),

@@ -1,5 +1,5 @@
-/// One shape of layer and history, and how long each way through it takes. Several histories take turns, so that no pool
-/// row is where it is because the same query has just read it.
+/// One shape of layer and history, and how long each way through it takes. Several histories take turns, so that no
+/// pool row is where it is because the same query has just read it.
 
 import CacheTypes
 import KVRuntime
