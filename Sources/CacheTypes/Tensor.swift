@@ -109,6 +109,9 @@ package struct PartTensors: Sendable {
 package final class LayerTensors: Sendable {
   package let key: PartTensors
   package let value: PartTensors?
+  /// The ways through attention that were worked out for the layer.
+  package let paths = KeptObjects()
+
   package init(key: PartTensors, value: PartTensors?) {
     self.key = key
     self.value = value

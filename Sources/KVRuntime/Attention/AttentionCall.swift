@@ -21,7 +21,7 @@ extension AttentionFunction {
   ///   memory grows with n once per call.
   package func attend(
     _ queries: AttentionQueries, _ entries: LayerEntries, count: Int, shape: LayerShape, tensors: LayerTensors,
-    candidates: CandidateTables? = nil, forcing forced: ForcedPaths = ForcedPaths()
+    candidates: CandidateTables? = nil, forcing forced: ForcedPaths? = nil
   ) throws(StoreError) -> [Float] {
     requireFit(entries, shape, count: count)
     try queries.check(width: shape.key.width, length: count)
@@ -42,7 +42,7 @@ extension AttentionFunction {
   /// - Throws: as without a mask; also if there is not one query per new position, or queries bring positions.
   package func attend(
     _ queries: AttentionQueries, mask: StageMask, storedCount: Int, _ entries: LayerEntries, count: Int,
-    shape: LayerShape, tensors: LayerTensors, forcing forced: ForcedPaths = ForcedPaths()
+    shape: LayerShape, tensors: LayerTensors, forcing forced: ForcedPaths? = nil
   ) throws(StoreError) -> [Float] {
     requireFit(entries, shape, count: count)
     precondition(storedCount >= 0 && storedCount <= count, "stored positions come first")
@@ -124,7 +124,7 @@ private struct AttentionCall: ~Copyable {
 
   init(
     _ function: AttentionFunction, _ queries: AttentionQueries, _ ranges: [Range<Int>], _ shape: LayerShape,
-    _ tensors: LayerTensors, _ candidates: CandidateTables?, _ forced: ForcedPaths
+    _ tensors: LayerTensors, _ candidates: CandidateTables?, _ forced: ForcedPaths?
   ) throws(StoreError) {
     var (positions, longestRange) = (0..<0, 0)
     for range in ranges where !range.isEmpty {

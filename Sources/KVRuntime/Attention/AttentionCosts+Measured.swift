@@ -9,10 +9,18 @@ internal import CKernels
 extension AttentionCosts {
   /// Those of the level in use.
   static var active: AttentionCosts {
+    switch activeLevel {
+    case Int(CKV_AVX512.rawValue): avx512
+    case Int(CKV_AVX2.rawValue): avx2
+    default: serial
+    }
+  }
+
+  /// The kernels' level.
+  static var activeLevel: Int {
     let kernels = unsafe ckv_kernels_active()
-    if unsafe kernels == ckv_kernels_at(CKV_AVX512) { return avx512 }
-    if unsafe kernels == ckv_kernels_at(CKV_AVX2) { return avx2 }
-    return serial
+    if unsafe kernels == ckv_kernels_at(CKV_AVX512) { return Int(CKV_AVX512.rawValue) }
+    return unsafe kernels == ckv_kernels_at(CKV_AVX2) ? Int(CKV_AVX2.rawValue) : Int(CKV_SERIAL.rawValue)
   }
 
   /// Those that sums are chosen by, whatever level is in use.

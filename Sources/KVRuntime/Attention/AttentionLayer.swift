@@ -40,7 +40,7 @@ struct AttentionLayer: ~Copyable {
   let shape: LayerShape
   let value: PartShape
   private let kernelTable: UnsafePointer<ckv_kernels>
-  let paths: AttentionPaths
+  let paths: AttentionPlan
   let scratch: AttentionScratch
   private let tensors: LayerTensors
   private let keyBasis: [Float]
@@ -49,9 +49,9 @@ struct AttentionLayer: ~Copyable {
   /// - Throws: `StoreError.invalidInput` for a key-only layer.
   /// - Precondition: the tensors fit the shape.
   init(
-    _ shape: LayerShape, _ tensors: LayerTensors, longestRange: Int, _ forced: ForcedPaths = ForcedPaths()
+    _ shape: LayerShape, _ tensors: LayerTensors, longestRange: Int, _ forced: ForcedPaths? = nil
   ) throws(StoreError) {
-    guard let value = shape.value, let valueTensors = tensors.value else {
+    guard let value = shape.value, tensors.value != nil else {
       throw .invalidInput("the layer is key-only: there are no values to attend to")
     }
     self.shape = shape
@@ -60,7 +60,7 @@ struct AttentionLayer: ~Copyable {
     unsafe kernelTable = Kernels.table
     keyBasis = shape.key.isAdditive ? tensors.key.basis!.transposed() : []
     valueBasis = value.isAdditive ? tensors.value!.basis!.transposed() : []
-    paths = AttentionPaths(shape, (tensors.key.pool.element, valueTensors.pool.element), forced)
+    paths = AttentionPlan.of(shape, tensors, forced)
     scratch = AttentionScratch.take(
       for: AttentionScratch.Need(
         positions: longestRange, keyRows: paths.mayListRows(longestRange) ? shape.key.poolRows : 0,

@@ -105,17 +105,6 @@ package struct AttentionPaths: Sendable {
   /// The most positions that a pool row each is read for.
   var gatherLimit: Int { max(gatherLimit(shape.key), gatherLimit(shape.value ?? shape.key)) }
 
-  /// Whether some range of at most so many positions takes a table. What a table takes over reading a row per position
-  /// falls as ranges grow, once it begins to: shorter ranges take none if the longest takes none.
-  func mayListRows(_ positions: Int) -> Bool {
-    scores(positions, byHead: false) != .gather || scores(positions, byHead: true) != .gather
-  }
-
-  /// The same of adding up weights.
-  func mayAddUp(_ positions: Int) -> Bool {
-    sums(positions, byHead: false) == .rowSums || sums(positions, byHead: true) == .rowSums
-  }
-
   /// Whether a block lists the keys' rows in use, or reads a row per position.
   package func blockListsKeys(_ positions: Int) -> Bool {
     guard AttentionLayer.canUseTables(shape.key) else { return false }
