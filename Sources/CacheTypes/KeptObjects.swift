@@ -1,6 +1,6 @@
 /// Objects that are made from a model's tensors when they are first asked for, and then kept beside them, a few by
-/// number. Whoever owns the tensors owns this too, so both go at the same time. Any thread may ask at any time; it knows
-/// nothing of what it keeps.
+/// number. Whoever owns the tensors owns this too, so both go at the same time. Any thread may ask at any time; it
+/// knows nothing of what it keeps.
 
 internal import Synchronization
 

@@ -1,6 +1,6 @@
-/// Decoded histories of users that were read lately, so that the next read of one needs neither SQLite nor the codec. It
-/// is kept right by whoever changes the overlay, under the same lock: see `RowStore.refresh`. A history found here may
-/// have grown since: the overlay lists the rows that came after it.
+/// Decoded histories of users that were read lately, so that the next read of one needs neither SQLite nor the codec.
+/// It is kept right by whoever changes the overlay, under the same lock: see `RowStore.refresh`. A history found here
+/// may have grown since: the overlay lists the rows that came after it.
 
 internal import CacheTypes
 
@@ -27,8 +27,8 @@ final class KeptHistory: Sendable {
   var byteCount: Int { entries.byteCount + 512 }
 }
 
-/// Owns the histories, a bounded number of bytes of them. When there is no room, those that were not asked for since the
-/// hand last passed go first.
+/// Owns the histories, a bounded number of bytes of them. When there is no room, those that were not asked for since
+/// the hand last passed go first.
 struct HistoryCache: ~Copyable {
   private struct Slot {
     var user: UserID

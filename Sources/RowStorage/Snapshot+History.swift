@@ -1,5 +1,6 @@
-/// Histories for attention and reconstruction: from among those that were decoded lately where they are still right, else
-/// read and kept for the next request. Where nobody has committed since the last read, not even a connection is needed.
+/// Histories for attention and reconstruction: from among those that were decoded lately where they are still right,
+/// else read and kept for the next request. Where nobody has committed since the last read, not even a connection is
+/// needed.
 
 internal import CKernels
 package import CacheTypes

@@ -146,7 +146,8 @@ private struct OperationRun {
     expect(rows.length == history.count && rows.positions == clamped, "\(rows.positions) of \(rows.length)")
     expect(rows.entries == Sample.entries(Array(history[clamped]), sample.shape, columns: sample.columns), "differs")
     let served = try store.history(user, .range(range))
-    let isEnough = served.positions.lowerBound <= clamped.lowerBound && clamped.upperBound <= served.positions.upperBound
+    let isEnough =
+      served.positions.lowerBound <= clamped.lowerBound && clamped.upperBound <= served.positions.upperBound
     expect(served.length == history.count && isEnough, "serves \(served.positions) of \(served.length)")
     let expected = Sample.entries(Array(history[served.positions]), sample.shape)
     expect(served.entries.layers == expected.layers, "serves others")

@@ -72,6 +72,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/RowStore+Vacuum.swift",
     "Sources/RowStorage/RowStore+Verify.swift",
     "Sources/RowStorage/RowStore.swift",
+    "Sources/RowStorage/Snapshot+History.swift",
     "Sources/RowStorage/Statement.swift",
     "Sources/RowStorage/TailArena.swift",
     "Sources/RowStorage/Writer.swift",

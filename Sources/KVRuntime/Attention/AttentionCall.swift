@@ -104,7 +104,9 @@ private struct AttendedEntries: ~Copyable {
   }
 
   /// Overwrites a position by one of `source`.
-  mutating func replace(_ position: Int, by source: borrowing AttendedEntries, _ sourcePosition: Int, _ shape: LayerShape) {
+  mutating func replace(
+    _ position: Int, by source: borrowing AttendedEntries, _ sourcePosition: Int, _ shape: LayerShape
+  ) {
     layer.replace(position, of: count, by: source.layer, sourcePosition, of: source.count, shape)
     if let searchShape, let other = source.search {
       search?.replace(position, of: count, by: other, sourcePosition, of: source.count, searchShape)

@@ -20,13 +20,10 @@ extension AttentionLayer {
       unsafe weigh(head: 0, values, range, scale: Float(1 / sum), into: output)
       return sum.isFinite
     }
-    var first = 0
     var used: Int?
-    while first < shape.heads {
-      let group = HeadGroup(first, of: shape, value)
+    for group in paths.groups {
       let table = unsafe prepareWeights(query, group, keys, range, scale: scale, &used)
       guard unsafe weigh(group, table, values, range, into: output) else { return false }
-      first += HeadGroup.size
     }
     return true
   }

@@ -12,6 +12,8 @@ package final class AttentionPlan: Sendable {
   private let together: Starts?
   /// The most positions that a pool row each is read for.
   let gatherLimit: Int
+  /// The heads that share passes, in order.
+  let groups: [HeadGroup]
 
   /// The lengths from which another way is taken.
   private struct Starts {
@@ -39,11 +41,14 @@ package final class AttentionPlan: Sendable {
     }
   }
 
-  private init(_ paths: AttentionPaths, isForced: Bool) {
+  private init(_ paths: AttentionPaths, _ shape: LayerShape, isForced: Bool) {
     self.paths = paths
     byHead = isForced ? nil : Starts(paths, byHead: true)
     together = isForced ? nil : Starts(paths, byHead: false)
     gatherLimit = paths.gatherLimit
+    groups = stride(from: 0, to: shape.heads, by: HeadGroup.size).map {
+      HeadGroup($0, of: shape, shape.value ?? shape.key)
+    }
   }
 
   /// The plan of a layer. The same tensors may serve with several numbers of heads.
@@ -52,9 +57,9 @@ package final class AttentionPlan: Sendable {
       let elements = (tensors.key.pool.element, (tensors.value ?? tensors.key).pool.element)
       return AttentionPaths(shape, elements, forced ?? ForcedPaths())
     }
-    guard forced == nil else { return AttentionPlan(paths(), isForced: true) }
+    guard forced == nil else { return AttentionPlan(paths(), shape, isForced: true) }
     return tensors.paths.object(shape.heads << 8 | AttentionCosts.activeLevel) {
-      AttentionPlan(paths(), isForced: false)
+      AttentionPlan(paths(), shape, isForced: false)
     }
   }
 

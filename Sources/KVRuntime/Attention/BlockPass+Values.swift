@@ -7,7 +7,7 @@ internal import CacheTypes
 extension BlockPass {
   /// The heads of one group.
   func attend(_ first: Int, _ layer: borrowing AttentionLayer) {
-    let group = HeadGroup(first, of: layer.shape, layer.value)
+    let group = layer.paths.groups[first / HeadGroup.size]
     let isByHead = unsafe layer.shape.heads == 1 || function.isByHead
     let sumStride = unsafe (valueRows?.count ?? 0) * QueryBlocks.size
     for head in group.heads {

@@ -62,7 +62,7 @@ extension KernelCases {
       Case(
         name: "block column_sums", shape: shape + ", d_u = 2",
         work: Work(operations: 2 * all, read: 4 * all + 8 * count)
-      ) { blocks.column_sums(weights, columns, n, 2, n, own) },
+      ) { blocks.column_sums(weights, columns, n, 2, n, nil, own) },
       Case(
         name: "block scatter", shape: shape,
         work: Work(operations: all, read: 8 * all + 4 * count, written: 4 * all)
