@@ -35,14 +35,23 @@ struct StoreArgument: ParsableArguments {
   var path: String
 
   /// Opens the store, runs `body`, closes it; every error then carries the store's path.
-  func open<Result>(_ access: OpenOptions.Access, _ body: (CacheStore) throws -> Result) throws -> Result {
+  func open<Result>(
+    _ access: OpenOptions.Access, acceptsRollback: Bool, _ body: (CacheStore) throws -> Result
+  ) throws -> Result {
     try naming(path) {
-      let store = try CacheStore.open(at: path, options: OpenOptions(access: access))
+      let store = try CacheStore.open(
+        at: path, options: OpenOptions(access: access, acceptsRollback: acceptsRollback))
       let result = try body(store)
       try store.close()
       return result
     }
   }
+}
+
+/// What commands do about a store that lost commits, unless they only report it.
+struct RollbackArgument: ParsableArguments {
+  @Flag(name: .customLong("accept-rollback"), help: "Open a store that has lost its newest commits.")
+  var accepts = false
 }
 
 /// Runs `body`; a store's error becomes one that names `place`.

@@ -41,9 +41,12 @@ struct LogHeader: Equatable {
   /// Bytes at the end of every page that hold its checksum.
   static let reservedByteCount = 8
 
-  init(path: String, mode: ConnectionMode) throws(StoreError) {
+  /// - Parameters:
+  ///   - path: names the file in messages.
+  ///   - place: where the file is, if not at `path`: no directory on the way is a link.
+  init(path: String, place: String? = nil, mode: ConnectionMode) throws(StoreError) {
     self.path = path
-    unsafe handle = try Self.openHandle(path: path, mode: mode)
+    unsafe handle = try Self.openHandle(path: path, place: place ?? path, mode: mode)
     logSize = LogSize()
     unsafe sqlite3_wal_hook(
       handle,
@@ -145,20 +148,22 @@ struct LogHeader: Equatable {
   var isInTransaction: Bool { unsafe sqlite3_get_autocommit(handle) == 0 }
 
   /// Opens and hardens; on failure nothing stays open.
-  private static func openHandle(path: String, mode: ConnectionMode) throws(StoreError) -> OpaquePointer {
+  private static func openHandle(
+    path: String, place: String, mode: ConnectionMode
+  ) throws(StoreError) -> OpaquePointer {
     let registered = ckv_page_vfs_register()
     guard registered == SQLITE_OK else {
       throw .database(operation: "register the page checksum layer", code: registered, message: "")
     }
     var flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW
-    var name = path
+    var name = place
     switch mode {
     case .create: flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
     case .readWrite: flags |= SQLITE_OPEN_READWRITE
     case .readOnly: flags |= SQLITE_OPEN_READONLY
     case .immutable:
       flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
-      name = "file:" + percentEncoded(path) + "?immutable=1"
+      name = "file:" + percentEncoded(place) + "?immutable=1"
     }
     var opened: OpaquePointer?
     var code = unsafe sqlite3_open_v2(name, &opened, flags, "ckvdb")
