@@ -64,7 +64,7 @@ struct Append: ParsableCommand {
   }
 
   func run() throws {
-    try store.open(.readWrite, acceptsRollback: rollback.accepts) { store in
+    try store.open(.readWrite, rollback) { store in
       if let input { try append(tensors: input, to: store) }
       if let events { try append(events: events, to: store) }
     }

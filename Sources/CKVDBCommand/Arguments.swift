@@ -34,7 +34,19 @@ struct StoreArgument: ParsableArguments {
   @Argument(help: ArgumentHelp("The store's directory.", valueName: "store"), completion: .directory)
   var path: String
 
-  /// Opens the store, runs `body`, closes it; every error then carries the store's path.
+  /// Opens the store, says what its watermark has against it, runs `body`, closes it; every error then carries the
+  /// store's path.
+  func open<Result>(
+    _ access: OpenOptions.Access, _ rollback: RollbackArgument, _ body: (CacheStore) throws -> Result
+  ) throws -> Result {
+    try open(access, acceptsRollback: rollback.accepts) { store in
+      let state = store.watermarkAtOpening
+      if state != .sound { ErrorText.complain("\(path): \(state)\(state.isRefused ? ", as accepted" : "")") }
+      return try body(store)
+    }
+  }
+
+  /// The same for commands that report the watermark themselves.
   func open<Result>(
     _ access: OpenOptions.Access, acceptsRollback: Bool, _ body: (CacheStore) throws -> Result
   ) throws -> Result {

@@ -25,7 +25,7 @@ struct Delete: ParsableCommand {
   var user: UserID
 
   func run() throws {
-    let report = try store.open(.readWrite, acceptsRollback: rollback.accepts) { try $0.delete(user: user) }
+    let report = try store.open(.readWrite, rollback) { try $0.delete(user: user) }
     print("deleted user \(user): \(NumberText.count(report.positions, "position"))")
     if report.isErasurePending {
       print("another process is still reading older pages: their erasure is pending and will be finished later")

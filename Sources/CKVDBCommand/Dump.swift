@@ -62,7 +62,7 @@ struct Dump: ParsableCommand {
   }
 
   func run() throws {
-    try store.open(.readOnly, acceptsRollback: rollback.accepts) { store in
+    try store.open(.readOnly, rollback) { store in
       if let layer { _ = try store.model.shape.layer(layer) }
       let layers = layer.map { [$0] } ?? Array(store.model.shape.layers.indices)
       if format == .safetensors, reconstruct, layers.count != 1 {

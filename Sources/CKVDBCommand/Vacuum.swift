@@ -34,7 +34,7 @@ struct Vacuum: ParsableCommand {
   func validate() throws { try validatePageSize(pageSize) }
 
   func run() throws {
-    try store.open(.readWrite, acceptsRollback: rollback.accepts) { store in
+    try store.open(.readWrite, rollback) { store in
       let before = try store.statistics()
       let need = (before.databaseByteCount + before.logByteCount) * 3
       print(

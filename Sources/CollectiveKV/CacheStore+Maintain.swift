@@ -81,6 +81,9 @@ extension CacheStore {
       fullNumberCount: counted.positions * model.shape.fullWidth, watermark: try watermarkState())
   }
 
+  /// What the store's watermark said about its database when this object was made: what was accepted then, if anything.
+  public var watermarkAtOpening: WatermarkState { rows.watermarkAtOpening ?? .missing }
+
   /// What the store's watermark says about its database now: whether commits that were made are lost.
   ///
   /// - Complexity: O(1).

@@ -14,15 +14,13 @@ extension RowStore {
 }
 
 extension ReadSession {
-  /// - Returns: the state, if it is one that must be accepted and was.
+  /// - Returns: what the watermark says: something that is not refused, or that the caller accepts.
   /// - Throws: `StoreError.rolledBack`, or `.damaged` where nobody can tell.
-  @discardableResult
   func checkWatermark(_ watermark: Watermark?, acceptsRollback: Bool) throws(StoreError) -> WatermarkState? {
     guard let watermark else { return nil }
     watermark.belong(to: try readStoreID())
     let state = watermark.stateAtOpening(commits: try readMeta().commits)
-    guard state.isRefused else { return nil }
-    guard !acceptsRollback else { return state }
+    guard state.isRefused, !acceptsRollback else { return state }
     if case .rolledBack(let commits) = state { throw .rolledBack(path: connection.path, commits: commits) }
     throw .damaged("\(watermark.path): \(state)")
   }
@@ -30,11 +28,10 @@ extension ReadSession {
 
 extension WriteSession {
   /// As for reading. An accepted state is put right by a commit whose number is beyond all that were taken down.
-  func checkWatermark(_ watermark: Watermark?, acceptsRollback: Bool) throws(StoreError) {
+  func checkWatermark(_ watermark: Watermark?, acceptsRollback: Bool) throws(StoreError) -> WatermarkState? {
     do throws(StoreError) {
-      guard let state = try reading.checkWatermark(watermark, acceptsRollback: acceptsRollback), let watermark else {
-        return
-      }
+      let state = try reading.checkWatermark(watermark, acceptsRollback: acceptsRollback)
+      guard let watermark, let state, state.isRefused else { return state }
       if state == .foreign { try watermark.clear() }
       _ = try transaction { (meta) throws(StoreError) in
         let lost = max(0, (watermark.newestAtOpening ?? 0) - meta.commits)
@@ -42,6 +39,7 @@ extension WriteSession {
         // Who has indexed rows that are lost begins again.
         meta.eraseEpoch += min(lost, 1 << 32) + 1
       }
+      return state
     } catch {
       // Closing must not move what is left of the log into the database: it may hold what was lost.
       connection.leaveLogOnClose()

@@ -78,6 +78,8 @@ package final class RowStore: Sendable {
   let memory: Mutex<Memory>
   let readers: ReaderPool
   let ledger: CommitLedger
+  /// What the watermark said about the database when this object was made; `nil` without one.
+  package let watermarkAtOpening: WatermarkState?
   let writerQueue = WriterQueue()
   /// Touched only by the thread that leads `writerQueue`.
   nonisolated(unsafe) private var writer: Writer?
@@ -103,16 +105,18 @@ package final class RowStore: Sendable {
     self.historyByteLimit = historyByteLimit
     let ledger = CommitLedger(watermark: watermark, recordsUnsynced: !syncsCommits)
     self.ledger = ledger
+    var state: WatermarkState?
     if access == .readWrite {
       let session = try WriteSession(
         path: path, place: place, mode: .readWrite, cacheByteCount: Self.writeCacheByteCount, ledger: ledger)
-      try session.checkWatermark(watermark, acceptsRollback: acceptsRollback)
+      state = try session.checkWatermark(watermark, acceptsRollback: acceptsRollback)
       unsafe writer = Writer(session: session)
     } else {
       unsafe writer = nil
     }
     let reader = try Self.openReader(path: path, place: place, access: access, ledger)
-    if access != .readWrite { try reader.checkWatermark(watermark, acceptsRollback: acceptsRollback) }
+    if access != .readWrite { state = try reader.checkWatermark(watermark, acceptsRollback: acceptsRollback) }
+    watermarkAtOpening = state
     let meta = try reader.beginReading()
     defer { reader.endReading() }
     let pageByteCount = Int(try reader.connection.integer("PRAGMA page_size") ?? 0)
