@@ -46,7 +46,8 @@ package enum ErrorText {
     case .damaged(let reason): CommandFailure(.data, prefixed(reason, place, kind: "damaged"))
     case .rolledBack(let path, let commits):
       CommandFailure(
-        .data, "\(path): \(WatermarkState.rolledBack(commits: commits)): --accept-rollback goes on without what is lost")
+        .data, "\(path): \(WatermarkState.rolledBack(commits: commits)): --accept-rollback goes on without what is lost"
+      )
     case .unknownUser(let user): CommandFailure(.data, "\(place): user \(user) is unknown")
     case .staleUser(let user):
       CommandFailure(.data, "\(place): user \(user) is stale: the rows belong to another model")

@@ -168,8 +168,12 @@ struct LogHeader: Equatable {
     var opened: OpaquePointer?
     var code = unsafe sqlite3_open_v2(name, &opened, flags, "ckvdb")
     if code == SQLITE_OK, let handle = unsafe opened {
-      unsafe harden(handle, mode)
-      code = unsafe sqlite3_exec(handle, openingPragmas, nil, nil, nil)
+      unsafe sqlite3_busy_timeout(handle, busyTimeoutMilliseconds)
+      code = unsafe Hardening.apply(handle, mode)
+      if code == SQLITE_OK, mode == .create {
+        var reserve = Int32(reservedByteCount)
+        code = unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve)
+      }
       if code == SQLITE_OK { return unsafe handle }
     }
     let failure = unsafe failure(opened, code, operation: "open", path: path)
@@ -177,24 +181,14 @@ struct LogHeader: Equatable {
     throw failure
   }
 
-  private static let openingPragmas = """
-    PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=0
-    """
-
-  private static func harden(_ handle: OpaquePointer, _ mode: ConnectionMode) {
-    unsafe sqlite3_busy_timeout(handle, busyTimeoutMilliseconds)
-    let settings: [(Int32, Int32)] = [
-      (SQLITE_DBCONFIG_DEFENSIVE, 1), (SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0), (SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
-      (SQLITE_DBCONFIG_ENABLE_VIEW, 0), (SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0),
-      // A reader that is the last to leave must not change the files.
-      (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, mode == .readOnly ? 1 : 0),
-    ]
-    for (setting, value) in settings { _ = unsafe ckv_sqlite3_db_config(handle, setting, value) }
-    unsafe sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0)
-    if mode == .create {
-      var reserve = Int32(reservedByteCount)
-      _ = unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve)
+  /// What the connection is set to, by name: `Hardening` and what it asks SQLite for.
+  func settings() throws(StoreError) -> [String: Int] {
+    var settings = unsafe Hardening.state(of: handle)
+    for name in ["cell_size_check", "mmap_size", "secure_delete", "wal_autocheckpoint"] {
+      // Without memory mapping there may be no row.
+      settings[name] = Int(try integer("PRAGMA \(name)") ?? 0)
     }
+    return settings
   }
 
   private func failure(_ code: Int32, operation: String) -> StoreError {

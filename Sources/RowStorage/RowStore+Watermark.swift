@@ -14,6 +14,17 @@ extension RowStore {
 }
 
 extension ReadSession {
+  /// The bytes that name the store.
+  func readStoreID() throws(StoreError) -> [UInt8] {
+    let statement = try connection.prepare("SELECT store FROM meta WHERE id = 1")
+    guard try statement.step() else { throw .damaged("\(connection.path): the table meta has no row") }
+    let store = statement.bytes(0)
+    guard store.count == RowStore.storeIDByteCount else {
+      throw .damaged("\(connection.path): meta.store has \(store.count) bytes of \(RowStore.storeIDByteCount)")
+    }
+    return store
+  }
+
   /// - Returns: what the watermark says: something that is not refused, or that the caller accepts.
   /// - Throws: `StoreError.rolledBack`, or `.damaged` where nobody can tell.
   func checkWatermark(_ watermark: Watermark?, acceptsRollback: Bool) throws(StoreError) -> WatermarkState? {

@@ -136,17 +136,6 @@ final class ReadSession {
     return counters
   }
 
-  /// The bytes that name the store.
-  func readStoreID() throws(StoreError) -> [UInt8] {
-    let statement = try connection.prepare("SELECT store FROM meta WHERE id = 1")
-    guard try statement.step() else { throw .damaged("\(connection.path): the table meta has no row") }
-    let store = statement.bytes(0)
-    guard store.count == RowStore.storeIDByteCount else {
-      throw .damaged("\(connection.path): meta.store has \(store.count) bytes of \(RowStore.storeIDByteCount)")
-    }
-    return store
-  }
-
   /// Every tail row with `first <= seq < limit`, without its payload.
   func scanTail(
     from first: Int64, below limit: Int64, _ body: (TailRow) throws(StoreError) -> Void
@@ -381,39 +370,5 @@ final class WriteSession {
     guard !number.isUserID else { return }
     deleteNumber.bind(Int64(number.value), at: 1)
     try deleteNumber.run()
-  }
-
-  /// Rewrites the database without free space. Readers go on; other writers wait.
-  func vacuum() throws(StoreError) {
-    try connection.withAttachAllowed { () throws(StoreError) in try connection.execute("VACUUM") }
-  }
-
-  /// Rewrites the database with pages of another size. Until that is done, a rollback journal takes the place of the
-  /// write-ahead log: a kill leaves the old pages or the new.
-  ///
-  /// - Throws: `StoreError.busy` while any other connection is open.
-  func changePageSize(to byteCount: Int) throws(StoreError) {
-    connection.setBusyTimeout(milliseconds: 200)
-    defer { connection.setBusyTimeout(milliseconds: Connection.busyTimeoutMilliseconds) }
-    guard try connection.texts("PRAGMA journal_mode = DELETE") == ["delete"] else {
-      throw .busy("\(connection.path): the page size can change only while no other connection is open")
-    }
-    let isChanged: Result<Void, StoreError>
-    do throws(StoreError) {
-      try connection.execute("PRAGMA page_size = \(byteCount)")
-      try vacuum()
-      isChanged = .success(())
-    } catch {
-      isChanged = .failure(error)
-    }
-    try Self.useLog(connection)
-    try isChanged.get()
-  }
-
-  /// Makes sure that commits go to the write-ahead log.
-  private static func useLog(_ connection: borrowing Connection) throws(StoreError) {
-    guard try connection.texts("PRAGMA journal_mode = WAL") == ["wal"] else {
-      throw .busy("\(connection.path): somebody keeps the write-ahead log from being used")
-    }
   }
 }

@@ -1,6 +1,6 @@
 /// The watermark: a file of 256 slots beside the database. Each commit leaves its number in the slot that the number
 /// names, by one write that nobody waits for; the greatest number in a valid slot is the newest commit that is surely
-/// there. The file is read before the database. It tells lost commits and restores none, and nothing else is read by it.
+/// there. The file is read before the database. It tells lost commits and restores none; rows are never read by it.
 ///
 /// A slot is written after COMMIT returned, and only for a commit that is on disk then, unless the store was asked not
 /// to wait for the disk: a database behind its watermark has lost what a caller was told is there. Numbers count
@@ -180,7 +180,8 @@ package final class Watermark: Sendable {
   }
 
   private static func write(_ bytes: [UInt8], at place: Int, _ file: borrowing OpenFile) throws(StoreError) {
-    try unsafe bytes.span.bytes.withUnsafeBytes { (bytes) throws(StoreError) in unsafe try file.write(bytes, at: place) }
+    try unsafe bytes.span.bytes.withUnsafeBytes { (bytes) throws(StoreError) in unsafe try file.write(bytes, at: place)
+    }
   }
 
   private static func read(_ file: borrowing OpenFile) throws(StoreError) -> [UInt8] {

@@ -35,7 +35,8 @@ struct CreateTests {
     #expect(store.path == directory.file("shop.ckv"))
     let pool = "pool-\(store.model.digest).safetensors"
     let files = try FileManager.default.contentsOfDirectory(atPath: store.path).sorted()
-    #expect(files.filter { $0 != "users.sqlite-wal" && $0 != "users.sqlite-shm" } == [pool, "users.sqlite", "watermark"])
+    #expect(
+      files.filter { $0 != "users.sqlite-wal" && $0 != "users.sqlite-shm" } == [pool, "users.sqlite", "watermark"])
     try store.close()
     #expect(try directory.names == ["model.safetensors", "shop.ckv"])
   }

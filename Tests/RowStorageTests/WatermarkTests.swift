@@ -62,7 +62,9 @@ struct WatermarkTests {
     #expect(slot == example, "\(Hex.encode(slot))")
     #expect(try Self.newest(path) == 1_000)
     // A new file holds number 1; nothing else was touched.
-    let others = bytes.indices.filter { bytes[$0] != 0 && !(32..<64).contains($0) && !(232 * 32..<233 * 32).contains($0) }
+    let others = bytes.indices.filter {
+      bytes[$0] != 0 && !(32..<64).contains($0) && !(232 * 32..<233 * 32).contains($0)
+    }
     #expect(others.isEmpty)
   }
 

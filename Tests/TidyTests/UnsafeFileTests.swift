@@ -60,6 +60,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/ByteBuffer.swift",
     "Sources/RowStorage/Connection.swift",
     "Sources/RowStorage/FoundRows.swift",
+    "Sources/RowStorage/Hardening.swift",
     "Sources/RowStorage/Quantiser.swift",
     "Sources/RowStorage/ReaderPool.swift",
     "Sources/RowStorage/RowChecksum.swift",
@@ -71,6 +72,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/RowStore.swift",
     "Sources/RowStorage/Statement.swift",
     "Sources/RowStorage/TailArena.swift",
+    "Sources/RowStorage/Watermark.swift",
     "Sources/RowStorage/Writer.swift",
     "Sources/RowStorage/WriterQueue.swift",
   ]
