@@ -202,6 +202,29 @@ struct RollbackTests {
     }
   }
 
+  @Test func `two processes that append at once leave the number of the newest commit`() throws {
+    let model = directory.file("model.safetensors")
+    try TestModel.mixed.write(to: model)
+    let workers = [try WorkerProcess(), try WorkerProcess()]
+    #expect(try workers[0].ask("create \(path) \(model)") == "ok")
+    #expect(try workers[1].ask("open \(path)") == "ok")
+    let count = 300
+    for step in 0..<count {
+      for (number, worker) in workers.enumerated() { try worker.tell("append refuse \(number)::\(step):1") }
+      // Some way ahead of the answers, so that both are busy all the time.
+      guard step >= 20 else { continue }
+      for worker in workers { #expect(try worker.answer().hasPrefix("ok")) }
+    }
+    for worker in workers { for _ in 0..<20 { #expect(try worker.answer().hasPrefix("ok")) } }
+    let slots = try directory.bytes(of: "shop.ckv/watermark")
+    let numbers = stride(from: 0, to: slots.count, by: 32).map { slot in
+      slots[slot + 16..<slot + 24].reversed().reduce(0) { $0 << 8 | Int($1) }
+    }
+    // The commit that made the store, and all others: each of the newest 256 is in its slot.
+    #expect(numbers.sorted() == Array(2 * count + 1 - 255...2 * count + 1))
+    #expect(openingError(.init(access: .readOnly)) == nil)
+  }
+
   @Test func `a process that is killed leaves a store that opens`() throws {
     let model = directory.file("model.safetensors")
     try TestModel.mixed.write(to: model)
