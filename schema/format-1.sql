@@ -35,7 +35,8 @@ CREATE TABLE meta(
   folded_seq INTEGER NOT NULL,
   erase_epoch INTEGER NOT NULL,
   erase_pending INTEGER NOT NULL,
-  positions INTEGER NOT NULL
+  positions INTEGER NOT NULL,
+  commits INTEGER NOT NULL
 );
 
 CREATE TABLE model(

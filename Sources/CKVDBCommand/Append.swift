@@ -40,6 +40,8 @@ struct Append: ParsableCommand {
 
   @OptionGroup var store: StoreArgument
 
+  @OptionGroup var rollback: RollbackArgument
+
   @Option(
     help: ArgumentHelp("A safetensors file of embeddings or encoded entries.", valueName: "file"),
     completion: .file())
@@ -62,7 +64,7 @@ struct Append: ParsableCommand {
   }
 
   func run() throws {
-    try store.open(.readWrite) { store in
+    try store.open(.readWrite, rollback) { store in
       if let input { try append(tensors: input, to: store) }
       if let events { try append(events: events, to: store) }
     }

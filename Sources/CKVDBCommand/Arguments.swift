@@ -34,15 +34,36 @@ struct StoreArgument: ParsableArguments {
   @Argument(help: ArgumentHelp("The store's directory.", valueName: "store"), completion: .directory)
   var path: String
 
-  /// Opens the store, runs `body`, closes it; every error then carries the store's path.
-  func open<Result>(_ access: OpenOptions.Access, _ body: (CacheStore) throws -> Result) throws -> Result {
+  /// Opens the store, says what its watermark has against it, runs `body`, closes it; every error then carries the
+  /// store's path.
+  func open<Result>(
+    _ access: OpenOptions.Access, _ rollback: RollbackArgument, _ body: (CacheStore) throws -> Result
+  ) throws -> Result {
+    try open(access, acceptsRollback: rollback.accepts) { store in
+      let state = store.watermarkAtOpening
+      if state != .sound { ErrorText.complain("\(path): \(state)\(state.isRefused ? ", as accepted" : "")") }
+      return try body(store)
+    }
+  }
+
+  /// The same for commands that report the watermark themselves.
+  func open<Result>(
+    _ access: OpenOptions.Access, acceptsRollback: Bool, _ body: (CacheStore) throws -> Result
+  ) throws -> Result {
     try naming(path) {
-      let store = try CacheStore.open(at: path, options: OpenOptions(access: access))
+      let store = try CacheStore.open(
+        at: path, options: OpenOptions(access: access, acceptsRollback: acceptsRollback))
       let result = try body(store)
       try store.close()
       return result
     }
   }
+}
+
+/// What commands do about a store that lost commits, unless they only report it.
+struct RollbackArgument: ParsableArguments {
+  @Flag(name: .customLong("accept-rollback"), help: "Open a store that has lost its newest commits.")
+  var accepts = false
 }
 
 /// Runs `body`; a store's error becomes one that names `place`.

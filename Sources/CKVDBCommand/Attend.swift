@@ -53,6 +53,8 @@ struct Attend: ParsableCommand {
 
   @OptionGroup var store: StoreArgument
 
+  @OptionGroup var rollback: RollbackArgument
+
   @Option(help: ArgumentHelp("The queries, a safetensors file.", valueName: "file"), completion: .file())
   var queries: String
 
@@ -116,7 +118,7 @@ struct Attend: ParsableCommand {
 
   func run() throws {
     try naming(output) { try PendingFile.check(output) }
-    try store.open(.readOnly) { store in
+    try store.open(.readOnly, rollback) { store in
       let shape = try store.model.shape.layer(layer)
       guard let value = shape.value else {
         throw StoreError.invalidInput("layer \(layer) has no values, so there is nothing to attend to")

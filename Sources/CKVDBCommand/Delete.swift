@@ -19,11 +19,13 @@ struct Delete: ParsableCommand {
 
   @OptionGroup var store: StoreArgument
 
+  @OptionGroup var rollback: RollbackArgument
+
   @Option(help: ArgumentHelp("The user: an integer, or bytes as x'0a1b'.", valueName: "user"))
   var user: UserID
 
   func run() throws {
-    let report = try store.open(.readWrite) { try $0.delete(user: user) }
+    let report = try store.open(.readWrite, rollback) { try $0.delete(user: user) }
     print("deleted user \(user): \(NumberText.count(report.positions, "position"))")
     if report.isErasurePending {
       print("another process is still reading older pages: their erasure is pending and will be finished later")

@@ -34,6 +34,8 @@ struct Dump: ParsableCommand {
 
   @OptionGroup var store: StoreArgument
 
+  @OptionGroup var rollback: RollbackArgument
+
   @Option(help: ArgumentHelp("Only this user: an integer, or bytes as x'0a1b'.", valueName: "user"))
   var user: UserID?
 
@@ -60,7 +62,7 @@ struct Dump: ParsableCommand {
   }
 
   func run() throws {
-    try store.open(.readOnly) { store in
+    try store.open(.readOnly, rollback) { store in
       if let layer { _ = try store.model.shape.layer(layer) }
       let layers = layer.map { [$0] } ?? Array(store.model.shape.layers.indices)
       if format == .safetensors, reconstruct, layers.count != 1 {

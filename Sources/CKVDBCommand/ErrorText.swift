@@ -44,6 +44,10 @@ package enum ErrorText {
     case .invalidModel(let path, let reason): CommandFailure(.data, "\(path): invalid model: \(reason)")
     case .invalidInput(let reason): CommandFailure(.data, prefixed(reason, place))
     case .damaged(let reason): CommandFailure(.data, prefixed(reason, place, kind: "damaged"))
+    case .rolledBack(let path, let commits):
+      CommandFailure(
+        .data, "\(path): \(WatermarkState.rolledBack(commits: commits)): --accept-rollback goes on without what is lost"
+      )
     case .unknownUser(let user): CommandFailure(.data, "\(place): user \(user) is unknown")
     case .staleUser(let user):
       CommandFailure(.data, "\(place): user \(user) is stale: the rows belong to another model")

@@ -23,7 +23,7 @@ struct Stat: ParsableCommand {
   var json = false
 
   func run() throws {
-    try store.open(.readOnly) { store in
+    try store.open(.readOnly, acceptsRollback: true) { store in
       let statistics = try store.statistics()
       print(json ? Self.json(statistics, store.model) : Self.text(statistics, store.model, path: self.store.path))
     }
@@ -47,6 +47,7 @@ struct Stat: ParsableCommand {
     lines.append(
       "  on disk    \(size(statistics.storeByteCount)): database \(size(statistics.databaseByteCount)), "
         + "log \(size(statistics.logByteCount)), pool \(size(statistics.poolByteCount))")
+    if statistics.watermark != .sound { lines.append("  commits    \(statistics.watermark)") }
     lines += ratioTable(statistics).map { "  " + $0 }
     return lines.joined(separator: "\n")
   }
@@ -101,6 +102,8 @@ struct Stat: ParsableCommand {
       ("log_bytes", String(statistics.logByteCount)),
       ("pool_bytes", String(statistics.poolByteCount)),
       ("full_numbers", String(statistics.fullNumberCount)),
+      ("watermark", JSONText.string(name(statistics.watermark))),
+      ("lost_commits", lostCommits(statistics.watermark)),
       (
         "compression_ratios",
         JSONText.object([
@@ -110,6 +113,26 @@ struct Stat: ParsableCommand {
         ])
       ),
     ])
+  }
+
+  private static func name(_ state: WatermarkState) -> String {
+    switch state {
+    case .sound: "sound"
+    case .rolledBack: "rolled back"
+    case .missing: "missing"
+    case .foreign: "foreign"
+    case .unreadable: "unreadable"
+    case .unwritten: "unwritten"
+    }
+  }
+
+  /// `null` where nobody can tell.
+  private static func lostCommits(_ state: WatermarkState) -> String {
+    switch state {
+    case .sound: "0"
+    case .rolledBack(let commits): String(commits)
+    case .missing, .foreign, .unreadable, .unwritten: "null"
+    }
   }
 
   private static func layer(_ shape: LayerShape) -> String {

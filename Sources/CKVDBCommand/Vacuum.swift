@@ -23,6 +23,8 @@ struct Vacuum: ParsableCommand {
 
   @OptionGroup var store: StoreArgument
 
+  @OptionGroup var rollback: RollbackArgument
+
   @Option(help: "Re-encode the numbers of users in this type.")
   var element: ElementType?
 
@@ -32,7 +34,7 @@ struct Vacuum: ParsableCommand {
   func validate() throws { try validatePageSize(pageSize) }
 
   func run() throws {
-    try store.open(.readWrite) { store in
+    try store.open(.readWrite, rollback) { store in
       let before = try store.statistics()
       let need = (before.databaseByteCount + before.logByteCount) * 3
       print(

@@ -17,7 +17,7 @@ struct Verify: ParsableCommand {
   @OptionGroup var store: StoreArgument
 
   func run() throws {
-    let report = try store.open(.readOnly) { store in
+    let report = try store.open(.readOnly, acceptsRollback: true) { store in
       var progress = ProgressLine("steps")
       let report = try store.verify { done, total in
         progress.update(done, share: total > 0 ? Double(done) / Double(total) : nil)

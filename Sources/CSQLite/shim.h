@@ -25,4 +25,10 @@ static inline int ckv_sqlite3_db_config(sqlite3 *database, int setting, int valu
   return sqlite3_db_config(database, setting, value, (int *)0);
 }
 
+/// What one of SQLite's on/off connection settings is; -1 if the library does not know it.
+static inline int ckv_sqlite3_db_config_value(sqlite3 *database, int setting) {
+  int value = -1;
+  return sqlite3_db_config(database, setting, -1, &value) == SQLITE_OK ? value : -1;
+}
+
 #endif

@@ -21,7 +21,27 @@ package enum FileSystem {
       if errno == EEXIST { throw .alreadyExists(path: path) }
       throw failure("mkdir", path)
     }
-    guard unsafe chmod(path, 0o700) == 0 else { throw failure("chmod", path) }
+    let descriptor = retrying { unsafe open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) }
+    if descriptor >= 0 {
+      defer { _ = close(descriptor) }
+      guard fchmod(descriptor, 0o700) == 0 else { throw failure("fchmod", path) }
+    } else {
+      // A umask that takes the owner's own rights keeps the directory from being opened.
+      guard errno == EACCES else { throw failure("open", path) }
+      guard unsafe fchmodat(AT_FDCWD, path, 0o700, AT_SYMLINK_NOFOLLOW) == 0 else { throw failure("fchmodat", path) }
+    }
+  }
+
+  /// The absolute path of a directory, free of links: what it names stays the same if the process changes its working
+  /// directory, or somebody a link on the way.
+  package static func resolve(_ directory: String) throws(StoreError) -> String {
+    try checkPath(directory)
+    guard let resolved = unsafe realpath(directory, nil) else { throw failure("realpath", directory) }
+    defer { unsafe free(resolved) }
+    guard let path = unsafe String(validatingCString: resolved) else {
+      throw .invalidInput("\(directory.debugDescription) leads to a path that is not UTF-8")
+    }
+    return path
   }
 
   /// Makes an empty file of mode 0600, whatever the umask. Anything already there is `alreadyExists`.

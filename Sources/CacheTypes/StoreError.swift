@@ -14,6 +14,8 @@ public enum StoreError: Error, Hashable, Sendable {
   case invalidInput(String)
   /// Stored bytes are not what was written.
   case damaged(String)
+  /// The database lacks this many of the newest commits that are known to have been made. What is left is whole.
+  case rolledBack(path: String, commits: Int)
   /// The user has no history.
   case unknownUser(UserID)
   /// The user's rows belong to another model.
@@ -45,6 +47,7 @@ extension StoreError: CustomStringConvertible {
     case .invalidModel(let path, let reason): "\(path): invalid model: \(reason)"
     case .invalidInput(let reason): reason
     case .damaged(let reason): "damaged: \(reason)"
+    case .rolledBack(let path, let commits): "\(path): \(WatermarkState.rolledBack(commits: commits))"
     case .unknownUser(let user): "user \(user) is unknown"
     case .staleUser(let user): "user \(user) is stale: the rows belong to another model"
     case .positionConflict(let user, let expected, let length):

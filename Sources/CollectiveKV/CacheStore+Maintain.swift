@@ -52,6 +52,8 @@ extension CacheStore {
     do throws(StoreError) { try pool.verifyAll() } catch {
       problems.append(.init(user: nil, position: nil, reason: error.description))
     }
+    let watermark = try watermarkState()
+    if watermark != .sound { problems.append(.init(user: nil, position: nil, reason: watermark.description)) }
     for file in try fileSizes() where !file.isOurs {
       problems.append(.init(user: nil, position: nil, reason: "\(file.name) does not belong to the store"))
     }
@@ -76,8 +78,16 @@ extension CacheStore {
       databaseByteCount: byteCount(StoreFiles.database), logByteCount: byteCount(StoreFiles.log), poolByteCount: pools,
       payloadByteCount: counted.payloadByteCount,
       userPartByteCount: counted.positions * model.shape.userWidth * counted.element.byteCount,
-      fullNumberCount: counted.positions * model.shape.fullWidth)
+      fullNumberCount: counted.positions * model.shape.fullWidth, watermark: try watermarkState())
   }
+
+  /// What the store's watermark said about its database when this object was made: what was accepted then, if anything.
+  public var watermarkAtOpening: WatermarkState { rows.watermarkAtOpening ?? .missing }
+
+  /// What the store's watermark says about its database now: whether commits that were made are lost.
+  ///
+  /// - Complexity: O(1).
+  public func watermarkState() throws(StoreError) -> WatermarkState { try rows.watermarkState() ?? .missing }
 
   private struct FileSize {
     var name: String
@@ -87,11 +97,11 @@ extension CacheStore {
 
   /// The store's files; SQLite's shared memory is none: it holds nothing that lasts.
   private func fileSizes() throws(StoreError) -> [FileSize] {
-    let own = [StoreFiles.database, StoreFiles.log, StoreFiles.journal] + (try rows.modelNames())
+    let own = [StoreFiles.database, StoreFiles.log, StoreFiles.journal, StoreFiles.watermark] + (try rows.modelNames())
     var sizes: [FileSize] = []
-    for name in try FileSystem.entries(of: path) where name != StoreFiles.sharedMemory {
+    for name in try FileSystem.entries(of: place) where name != StoreFiles.sharedMemory {
       // A file may go while the directory is being read: a log that another process emptied.
-      guard let byteCount = try? FileSystem.byteCount("\(path)/\(name)") else { continue }
+      guard let byteCount = try? FileSystem.byteCount("\(place)/\(name)") else { continue }
       sizes.append(FileSize(name: name, byteCount: byteCount, isOurs: own.contains(name)))
     }
     return sizes

@@ -10,6 +10,19 @@ enum StoreFiles {
   static let log = "users.sqlite-wal"
   static let sharedMemory = "users.sqlite-shm"
   static let journal = "users.sqlite-journal"
+  static let watermark = "watermark"
+
+  /// The name of the directory that becomes the store `name` when it is complete.
+  static func draft(of name: some StringProtocol, _ tag: [UInt8]) -> String { ".\(name).init-\(Hex.encode(tag))" }
+  static let draftTagByteCount = 8
+
+  /// Whether a directory's name says that it is a draft.
+  static func isDraft(_ name: some StringProtocol) -> Bool {
+    let digits = name.utf8.reversed().prefix(2 * draftTagByteCount)
+    return name.hasPrefix(".") && name.dropLast(digits.count).hasSuffix(".init-")
+      && digits.count == 2 * draftTagByteCount
+      && digits.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+  }
 }
 
 extension CacheStore {
@@ -30,14 +43,17 @@ extension CacheStore {
           + RowStore.pageByteCounts.map(String.init).joined(separator: ", "))
     }
     guard try !FileSystem.exists(path) else { throw .alreadyExists(path: path) }
-    let parent = FileSystem.directory(of: path)
     let name = path.split(separator: "/").last ?? ""
-    let draft = "\(parent)/.\(name).init-\(Hex.encode(randomBytes(8)))"
+    guard !StoreFiles.isDraft(name) else {
+      throw .invalidInput("\(path): such a name is what an init that did not finish leaves behind")
+    }
+    let parent = try FileSystem.resolve(FileSystem.directory(of: path))
+    let draft = "\(parent)/\(StoreFiles.draft(of: name, randomBytes(StoreFiles.draftTagByteCount)))"
     try FileSystem.makeDirectory(draft)
     do throws(StoreError) {
       try fill(draft, model: model, options)
       try FileSystem.syncDirectory(draft)
-      try FileSystem.rename(draft, to: path, replacing: false)
+      try FileSystem.rename(draft, to: "\(parent)/\(name)", replacing: false)
     } catch {
       remove(draft)
       throw error
@@ -51,31 +67,33 @@ extension CacheStore {
 
   /// Opens a store.
   ///
-  /// - Throws: `StoreError.notAStore`, `.newerFormat`, `.damaged`, `.io`, `.busy`.
+  /// - Throws: `StoreError.notAStore`, `.newerFormat`, `.damaged`, `.rolledBack`, `.io`, `.busy`. No file has changed
+  ///   then, unless SQLite had to finish what a crash left.
   /// - Complexity: O(rows in the tail); at most 50,000 after a clean close.
   public static func open(at path: String, options: OpenOptions = .init()) throws(StoreError) -> CacheStore {
     let path = trimmed(path)
-    switch try FileSystem.kind(path) {
-    case .directory: break
-    case nil: throw .notAStore(path: path, reason: "nothing is there")
-    case .link: throw .notAStore(path: path, reason: "it is a symbolic link")
-    case .file, .other: throw .notAStore(path: path, reason: "it is not a directory")
-    }
-    let database = "\(path)/\(StoreFiles.database)"
-    guard try FileSystem.kind(database) == .file else {
-      throw .notAStore(path: path, reason: "it holds no file \(StoreFiles.database)")
-    }
     if let byteCount = options.historyCacheByteCount, byteCount < 0 {
       throw .invalidInput("a cache of \(byteCount) bytes")
     }
+    let place = try place(of: path)
+    let database = "\(place)/\(StoreFiles.database)"
+    guard try FileSystem.kind(database) == .file else {
+      throw .notAStore(path: path, reason: "it holds no file \(StoreFiles.database)")
+    }
+    let access = try access(place, options.access, path)
+    // Before the database: commits that come in between are no loss.
+    let watermark = try Watermark(
+      "\(path)/\(StoreFiles.watermark)", place: "\(place)/\(StoreFiles.watermark)", access,
+      makesMissing: options.acceptsRollback)
     let rows = try RowStore(
-      path: database, access: try access(path, options.access), syncsCommits: options.durability == .full,
-      historyByteLimit: options.historyCacheByteCount)
+      path: "\(path)/\(StoreFiles.database)", place: database, access: access,
+      syncsCommits: options.durability == .full, historyByteLimit: options.historyCacheByteCount, watermark: watermark,
+      acceptsRollback: options.acceptsRollback)
     let pool = try PoolBlob.open(directory: path, record: BlobRecord(rows.model))
     guard pool.model.shape == rows.model.shape else {
       throw .damaged("\(path)/\(rows.model.name): the shapes of the model are not those that the database names")
     }
-    return CacheStore(path: path, rows: rows, pool: pool)
+    return CacheStore(path: path, place: place, rows: rows, pool: pool)
   }
 
   /// Gives a store another model, after a retrain. Users' rows of the old model are stale from then on: reading them
@@ -86,8 +104,8 @@ extension CacheStore {
   /// - Throws: `StoreError.invalidModel`, `.notAStore`, `.busy`, `.io`: nothing has changed.
   public static func replaceModel(at path: String, with model: String) throws(StoreError) {
     let store = try open(at: path)
-    let record = try PoolBlob.install(modelFile: model, into: store.path)
-    let shape = try PoolBlob.open(directory: store.path, record: record).model.shape
+    let record = try PoolBlob.install(modelFile: model, into: store.place)
+    let shape = try PoolBlob.open(directory: store.place, record: record).model.shape
     try store.rows.adopt(ModelRecord(record, shape: shape))
     try store.close()
   }
@@ -102,16 +120,38 @@ extension CacheStore {
     var columns: KeptColumns = []
     if options.keepsItems { columns.insert(.items) }
     if options.keepsTimestamps { columns.insert(.timestamps) }
+    let storeID = randomBytes(RowStore.storeIDByteCount)
     try RowStore.create(
-      path: database, storeID: randomBytes(16), model: ModelRecord(record, shape: shape), element: options.element,
+      path: database, storeID: storeID, model: ModelRecord(record, shape: shape), element: options.element,
       columns: columns, pageByteCount: options.pageByteCount)
+    try Watermark.create("\(directory)/\(StoreFiles.watermark)", store: storeID)
+  }
+
+  /// Where the directory at `path` is, so that no link is followed from here on, nor the working directory asked.
+  private static func place(of path: String) throws(StoreError) -> String {
+    guard try FileSystem.exists(path) else { throw .notAStore(path: path, reason: "nothing is there") }
+    let name = path.split(separator: "/").last ?? ""
+    guard !StoreFiles.isDraft(name) else {
+      throw .notAStore(path: path, reason: "it was left behind by an init that did not finish: remove it, init again")
+    }
+    let isEntry = name != "" && name != "." && name != ".."
+    let place =
+      try isEntry ? FileSystem.resolve(FileSystem.directory(of: path)) + "/" + name : FileSystem.resolve(path)
+    switch try FileSystem.kind(place) {
+    case .directory: return place
+    case nil: throw .notAStore(path: path, reason: "nothing is there")
+    case .link: throw .notAStore(path: path, reason: "it is a symbolic link")
+    case .file, .other: throw .notAStore(path: path, reason: "it is not a directory")
+    }
   }
 
   /// A reader of a directory that it cannot write to must not need SQLite's shared memory.
-  private static func access(_ path: String, _ wanted: OpenOptions.Access) throws(StoreError) -> RowStore.Access {
+  private static func access(
+    _ place: String, _ wanted: OpenOptions.Access, _ path: String
+  ) throws(StoreError) -> RowStore.Access {
     guard wanted == .readOnly else { return .readWrite }
-    guard !FileSystem.isWritable(path) else { return .readOnly }
-    let log = "\(path)/\(StoreFiles.log)"
+    guard !FileSystem.isWritable(place) else { return .readOnly }
+    let log = "\(place)/\(StoreFiles.log)"
     let logByteCount = try FileSystem.exists(log) ? try FileSystem.byteCount(log) : 0
     guard logByteCount == 0 else {
       throw .notAStore(

@@ -11,15 +11,19 @@ internal import Synchronization
 
 /// An open store.
 public final class CacheStore: Sendable {
+  /// As it was given; it names the store in messages.
   public let path: String
+  /// Where the store is: absolute, free of links.
+  let place: String
   public let model: ModelDescription
   let rows: RowStore
   let pool: MappedPool
   /// Made at the first append of embeddings: its weights are checked and packed then.
   private let lazyEncoder = Mutex<Encoder?>(nil)
 
-  init(path: String, rows: RowStore, pool: MappedPool) {
+  init(path: String, place: String, rows: RowStore, pool: MappedPool) {
     self.path = path
+    self.place = place
     self.rows = rows
     self.pool = pool
     model = ModelDescription(

@@ -37,11 +37,18 @@ public struct OpenOptions: Sendable {
   /// Each takes 4 bytes per pool index and number, a history up to an eighth of the whole. `nil`: 12 MiB, and 2 MiB
   /// while appends have left more than 100,000 rows to fold, so that a process stays below 64 MiB beside the pool.
   public var historyCacheByteCount: Int?
+  /// Whether a store that lacks commits which were made is opened all the same, and one whose watermark is missing or
+  /// another store's. Opened for writing it counts as whole from then on; opened for reading nothing changes.
+  public var acceptsRollback: Bool
 
-  public init(access: Access = .readWrite, durability: Durability = .full, historyCacheByteCount: Int? = nil) {
+  public init(
+    access: Access = .readWrite, durability: Durability = .full, historyCacheByteCount: Int? = nil,
+    acceptsRollback: Bool = false
+  ) {
     self.access = access
     self.durability = durability
     self.historyCacheByteCount = historyCacheByteCount
+    self.acceptsRollback = acceptsRollback
   }
 }
 

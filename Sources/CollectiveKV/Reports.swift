@@ -36,6 +36,7 @@ public struct StoreStatistics: Sendable {
   public var userPartByteCount: Int
   /// Numbers in the full K and V of all positions: two bytes each in f16, four in f32.
   public var fullNumberCount: Int
+  public var watermark: WatermarkState
 
   /// One compression ratio against a full cache in f16 and in f32: bytes kept / bytes of the full K and V.
   public struct Ratio: Sendable {

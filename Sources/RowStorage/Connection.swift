@@ -41,9 +41,12 @@ struct LogHeader: Equatable {
   /// Bytes at the end of every page that hold its checksum.
   static let reservedByteCount = 8
 
-  init(path: String, mode: ConnectionMode) throws(StoreError) {
+  /// - Parameters:
+  ///   - path: names the file in messages.
+  ///   - place: where the file is, if not at `path`: no directory on the way is a link.
+  init(path: String, place: String? = nil, mode: ConnectionMode) throws(StoreError) {
     self.path = path
-    unsafe handle = try Self.openHandle(path: path, mode: mode)
+    unsafe handle = try Self.openHandle(path: path, place: place ?? path, mode: mode)
     logSize = LogSize()
     unsafe sqlite3_wal_hook(
       handle,
@@ -145,26 +148,32 @@ struct LogHeader: Equatable {
   var isInTransaction: Bool { unsafe sqlite3_get_autocommit(handle) == 0 }
 
   /// Opens and hardens; on failure nothing stays open.
-  private static func openHandle(path: String, mode: ConnectionMode) throws(StoreError) -> OpaquePointer {
+  private static func openHandle(
+    path: String, place: String, mode: ConnectionMode
+  ) throws(StoreError) -> OpaquePointer {
     let registered = ckv_page_vfs_register()
     guard registered == SQLITE_OK else {
       throw .database(operation: "register the page checksum layer", code: registered, message: "")
     }
     var flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW
-    var name = path
+    var name = place
     switch mode {
     case .create: flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
     case .readWrite: flags |= SQLITE_OPEN_READWRITE
     case .readOnly: flags |= SQLITE_OPEN_READONLY
     case .immutable:
       flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
-      name = "file:" + percentEncoded(path) + "?immutable=1"
+      name = "file:" + percentEncoded(place) + "?immutable=1"
     }
     var opened: OpaquePointer?
     var code = unsafe sqlite3_open_v2(name, &opened, flags, "ckvdb")
     if code == SQLITE_OK, let handle = unsafe opened {
-      unsafe harden(handle, mode)
-      code = unsafe sqlite3_exec(handle, openingPragmas, nil, nil, nil)
+      unsafe sqlite3_busy_timeout(handle, busyTimeoutMilliseconds)
+      code = unsafe Hardening.apply(handle, mode)
+      if code == SQLITE_OK, mode == .create {
+        var reserve = Int32(reservedByteCount)
+        code = unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve)
+      }
       if code == SQLITE_OK { return unsafe handle }
     }
     let failure = unsafe failure(opened, code, operation: "open", path: path)
@@ -172,24 +181,14 @@ struct LogHeader: Equatable {
     throw failure
   }
 
-  private static let openingPragmas = """
-    PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=0
-    """
-
-  private static func harden(_ handle: OpaquePointer, _ mode: ConnectionMode) {
-    unsafe sqlite3_busy_timeout(handle, busyTimeoutMilliseconds)
-    let settings: [(Int32, Int32)] = [
-      (SQLITE_DBCONFIG_DEFENSIVE, 1), (SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0), (SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
-      (SQLITE_DBCONFIG_ENABLE_VIEW, 0), (SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0),
-      // A reader that is the last to leave must not change the files.
-      (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, mode == .readOnly ? 1 : 0),
-    ]
-    for (setting, value) in settings { _ = unsafe ckv_sqlite3_db_config(handle, setting, value) }
-    unsafe sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0)
-    if mode == .create {
-      var reserve = Int32(reservedByteCount)
-      _ = unsafe sqlite3_file_control(handle, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve)
+  /// What the connection is set to, by name: `Hardening` and what it asks SQLite for.
+  func settings() throws(StoreError) -> [String: Int] {
+    var settings = unsafe Hardening.state(of: handle)
+    for name in ["cell_size_check", "mmap_size", "secure_delete", "wal_autocheckpoint"] {
+      // Without memory mapping there may be no row.
+      settings[name] = Int(try integer("PRAGMA \(name)") ?? 0)
     }
+    return settings
   }
 
   private func failure(_ code: Int32, operation: String) -> StoreError {

@@ -236,8 +236,8 @@ extension StoreError {
   var isRefusal: Bool {
     switch self {
     case .invalidInput, .positionConflict, .staleUser, .unknownUser: true
-    case .notAStore, .alreadyExists, .newerFormat, .invalidModel, .damaged, .io, .database, .busy, .poisoned, .readOnly,
-      .closed:
+    case .notAStore, .alreadyExists, .newerFormat, .invalidModel, .damaged, .rolledBack, .io, .database, .busy,
+      .poisoned, .readOnly, .closed:
       false
     }
   }

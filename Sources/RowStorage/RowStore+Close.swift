@@ -20,7 +20,9 @@ extension RowStore {
         _ = try finishErasing(writer)
         readers.dropIdle()
         writer.session.connection.setBusyTimeout(milliseconds: 0)
-        _ = try writer.session.connection.checkpoint(truncate: true)
+        let newest = ledger.known
+        // What did not wait for the disk is on it now.
+        if try !writer.session.connection.checkpoint(truncate: true).isBusy { ledger.noteDurable(newest) }
       }
     } catch {
       failure = error

@@ -28,11 +28,12 @@ extension RowStore {
     let generation = try Generation.insert(connection, modelID: modelID, layout: layout)
     let meta = try connection.prepare(
       """
-      INSERT INTO meta(id, store, generation, next_seq, folded_seq, erase_epoch, erase_pending, positions)
-      VALUES(1, ?1, ?2, 1, 0, 0, 0, 0)
+      INSERT INTO meta(id, store, generation, next_seq, folded_seq, erase_epoch, erase_pending, positions, commits)
+      VALUES(1, ?1, ?2, 1, 0, 0, 0, 0, ?3)
       """)
     meta.bind(copying: storeID, at: 1)
     meta.bind(generation, at: 2)
+    meta.bind(Meta.firstCommit, at: 3)
     try meta.run()
     try connection.execute("COMMIT")
     guard try !connection.checkpoint(truncate: true).isBusy else { throw .busy("\(path): somebody else opened it") }

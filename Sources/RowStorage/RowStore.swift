@@ -40,7 +40,12 @@ package final class RowStore: Sendable {
   /// Bytes of pages that the writing connection keeps.
   static let writeCacheByteCount = 5 << 20
 
+  package static let storeIDByteCount = 16
+
+  /// Names the database in messages.
   package let path: String
+  /// Where the database is.
+  private let place: String
   package let access: Access
   /// The model that this object serves: rows of any other one are stale to it.
   package let model: ModelRecord
@@ -72,27 +77,46 @@ package final class RowStore: Sendable {
   }
   let memory: Mutex<Memory>
   let readers: ReaderPool
+  let ledger: CommitLedger
+  /// What the watermark said about the database when this object was made; `nil` without one.
+  package let watermarkAtOpening: WatermarkState?
   let writerQueue = WriterQueue()
   /// Touched only by the thread that leads `writerQueue`.
   nonisolated(unsafe) private var writer: Writer?
 
   /// Opens the database of an existing store.
   ///
-  /// - Parameter historyByteLimit: bytes of decoded histories that are kept; `nil`: what is left of the pages' share.
+  /// - Parameters:
+  ///   - path: names the file in messages.
+  ///   - place: where the file is, if not at `path`; no directory on the way may be a link.
+  ///   - historyByteLimit: bytes of decoded histories that are kept; `nil`: what is left of the pages' share.
+  ///   - watermark: opened before this call; where there is none, nothing tells lost commits.
+  ///   - acceptsRollback: whether a database that its watermark speaks against is opened all the same.
+  /// - Throws: `StoreError.rolledBack` among others; no file has changed then.
   package init(
-    path: String, access: Access, syncsCommits: Bool = true, historyByteLimit: Int? = nil
+    path: String, place: String? = nil, access: Access, syncsCommits: Bool = true, historyByteLimit: Int? = nil,
+    watermark: Watermark? = nil, acceptsRollback: Bool = false
   ) throws(StoreError) {
+    let place = place ?? path
     self.path = path
+    self.place = place
     self.access = access
     self.syncsCommits = syncsCommits
     self.historyByteLimit = historyByteLimit
+    let ledger = CommitLedger(watermark: watermark, recordsUnsynced: !syncsCommits)
+    self.ledger = ledger
+    var state: WatermarkState?
     if access == .readWrite {
-      let session = try WriteSession(path: path, mode: .readWrite, cacheByteCount: Self.writeCacheByteCount)
+      let session = try WriteSession(
+        path: path, place: place, mode: .readWrite, cacheByteCount: Self.writeCacheByteCount, ledger: ledger)
+      state = try session.checkWatermark(watermark, acceptsRollback: acceptsRollback)
       unsafe writer = Writer(session: session)
     } else {
       unsafe writer = nil
     }
-    let reader = try Self.openReader(path: path, access: access)
+    let reader = try Self.openReader(path: path, place: place, access: access, ledger)
+    if access != .readWrite { state = try reader.checkWatermark(watermark, acceptsRollback: acceptsRollback) }
+    watermarkAtOpening = state
     let meta = try reader.beginReading()
     defer { reader.endReading() }
     let pageByteCount = Int(try reader.connection.integer("PRAGMA page_size") ?? 0)
@@ -114,9 +138,12 @@ package final class RowStore: Sendable {
 
   // MARK: Sessions
 
-  private static func openReader(path: String, access: Access) throws(StoreError) -> ReadSession {
+  private static func openReader(
+    path: String, place: String, access: Access, _ ledger: CommitLedger
+  ) throws(StoreError) -> ReadSession {
     let mode: ConnectionMode = access == .immutable ? .immutable : access == .readOnly ? .readOnly : .readWrite
-    return try ReadSession(path: path, mode: mode, cacheByteCount: ReaderPool.leastCacheByteCount)
+    return try ReadSession(
+      path: path, place: place, mode: mode, cacheByteCount: ReaderPool.leastCacheByteCount, ledger: ledger)
   }
 
   /// Lends a reading connection.
@@ -128,7 +155,7 @@ package final class RowStore: Sendable {
     let (idle, cacheByteCount) = try readers.take()
     var session = idle
     defer { readers.giveBack(session) }
-    if session == nil { session = try Self.openReader(path: path, access: access) }
+    if session == nil { session = try Self.openReader(path: path, place: place, access: access, ledger) }
     if !keepsSnapshot { session!.endReading() }
     try session!.setCache(byteCount: cacheByteCount)
     return try body(session!)

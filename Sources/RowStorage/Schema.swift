@@ -48,7 +48,8 @@ enum Schema {
       folded_seq INTEGER NOT NULL,
       erase_epoch INTEGER NOT NULL,
       erase_pending INTEGER NOT NULL,
-      positions INTEGER NOT NULL
+      positions INTEGER NOT NULL,
+      commits INTEGER NOT NULL
     )
     """
   static let model = """

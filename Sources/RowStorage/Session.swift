@@ -6,6 +6,7 @@ internal import CacheTypes
 /// A connection that can read: meta, blocks, tail.
 final class ReadSession {
   let connection: Connection
+  private let ledger: CommitLedger
   /// Bytes of pages that the connection keeps.
   private(set) var cacheByteCount: Int
   private let meta: Statement
@@ -36,8 +37,11 @@ final class ReadSession {
   let tailRow: Statement
   let tailIndex: Statement
 
-  init(path: String, mode: ConnectionMode, cacheByteCount: Int) throws(StoreError) {
-    connection = try Connection(path: path, mode: mode)
+  init(
+    path: String, place: String? = nil, mode: ConnectionMode, cacheByteCount: Int, ledger: CommitLedger = .init()
+  ) throws(StoreError) {
+    connection = try Connection(path: path, place: place, mode: mode)
+    self.ledger = ledger
     self.cacheByteCount = cacheByteCount
     try connection.execute("PRAGMA cache_size = \(-cacheByteCount / 1_024)")
     // The first read of a connection is where the format is checked, before any statement is compiled against it.
@@ -75,9 +79,13 @@ final class ReadSession {
   func beginReading() throws(StoreError) -> Meta {
     if let standingMeta { return standingMeta }
     endReading()
+    let known = ledger.known
     let before = connection.logHeader()
     let counters: Meta
-    do throws(StoreError) { counters = try Meta.read(meta) } catch {
+    do throws(StoreError) {
+      counters = try Meta.read(meta)
+      try ledger.check(counters, isAtLeast: known, connection.path)
+    } catch {
       endReading()
       throw error
     }
@@ -121,8 +129,11 @@ final class ReadSession {
   private static let shortLogFrameCount = 4_000
 
   func readMeta() throws(StoreError) -> Meta {
+    let known = ledger.known
     defer { meta.reset() }
-    return try Meta.read(meta)
+    let counters = try Meta.read(meta)
+    try ledger.check(counters, isAtLeast: known, connection.path)
+    return counters
   }
 
   /// Every tail row with `first <= seq < limit`, without its payload.
@@ -254,6 +265,7 @@ final class WriteSession {
   private let deleteNumber: Statement
   let tailRange: Statement
   private var isSynced: Bool
+  private let ledger: CommitLedger
   /// Pages in the write-ahead log after the newest commit of this connection.
   var framesInLog: Int {
     get { connection.framesInLog }
@@ -262,8 +274,11 @@ final class WriteSession {
 
   var connection: Connection { _read { yield reading.connection } }
 
-  init(path: String, mode: ConnectionMode, cacheByteCount: Int) throws(StoreError) {
-    reading = try ReadSession(path: path, mode: mode, cacheByteCount: cacheByteCount)
+  init(
+    path: String, place: String? = nil, mode: ConnectionMode, cacheByteCount: Int, ledger: CommitLedger = .init()
+  ) throws(StoreError) {
+    reading = try ReadSession(path: path, place: place, mode: mode, cacheByteCount: cacheByteCount, ledger: ledger)
+    self.ledger = ledger
     try Self.useLog(reading.connection)
     begin = try reading.connection.prepare("BEGIN IMMEDIATE")
     commit = try reading.connection.prepare("COMMIT")
@@ -302,7 +317,8 @@ final class WriteSession {
     isSynced = wanted
   }
 
-  /// Runs `body` in one write transaction. Its counters are written back, `next_seq` moved on by at least one.
+  /// Runs `body` in one write transaction. Its counters are written back, `next_seq` moved on by at least one and
+  /// `commits` by one, and the ledger takes the commit down.
   ///
   /// - Throws: what `body` throws, after a rollback; `StoreError.poisoned` if the commit itself failed, since then
   ///   nobody knows whether it happened.
@@ -315,6 +331,7 @@ final class WriteSession {
       let firstSeq = meta.nextSeq
       result = try body(&meta)
       if meta.nextSeq == firstSeq { meta.nextSeq += 1 }
+      meta.commits += 1
       try meta.write(updateMeta)
     } catch {
       if connection.isInTransaction { try? rollback.run() }
@@ -325,6 +342,7 @@ final class WriteSession {
       if case .busy = error { throw error }
       throw .poisoned("a commit failed, open the store anew: \(error)")
     }
+    ledger.committed(meta, isSynced: isSynced)
     return (result, meta)
   }
 
@@ -352,39 +370,5 @@ final class WriteSession {
     guard !number.isUserID else { return }
     deleteNumber.bind(Int64(number.value), at: 1)
     try deleteNumber.run()
-  }
-
-  /// Rewrites the database without free space. Readers go on; other writers wait.
-  func vacuum() throws(StoreError) {
-    try connection.withAttachAllowed { () throws(StoreError) in try connection.execute("VACUUM") }
-  }
-
-  /// Rewrites the database with pages of another size. Until that is done, a rollback journal takes the place of the
-  /// write-ahead log: a kill leaves the old pages or the new.
-  ///
-  /// - Throws: `StoreError.busy` while any other connection is open.
-  func changePageSize(to byteCount: Int) throws(StoreError) {
-    connection.setBusyTimeout(milliseconds: 200)
-    defer { connection.setBusyTimeout(milliseconds: Connection.busyTimeoutMilliseconds) }
-    guard try connection.texts("PRAGMA journal_mode = DELETE") == ["delete"] else {
-      throw .busy("\(connection.path): the page size can change only while no other connection is open")
-    }
-    let isChanged: Result<Void, StoreError>
-    do throws(StoreError) {
-      try connection.execute("PRAGMA page_size = \(byteCount)")
-      try vacuum()
-      isChanged = .success(())
-    } catch {
-      isChanged = .failure(error)
-    }
-    try Self.useLog(connection)
-    try isChanged.get()
-  }
-
-  /// Makes sure that commits go to the write-ahead log.
-  private static func useLog(_ connection: borrowing Connection) throws(StoreError) {
-    guard try connection.texts("PRAGMA journal_mode = WAL") == ["wal"] else {
-      throw .busy("\(connection.path): somebody keeps the write-ahead log from being used")
-    }
   }
 }

@@ -97,6 +97,16 @@ import Testing
     }
   }
 
+  @Test func `a directory is resolved to a path without links`() throws {
+    try FileSystem.makeDirectory(path("real"))
+    try FileManager.default.createSymbolicLink(atPath: path("way"), withDestinationPath: "real")
+    #expect(try FileSystem.resolve(path("way")) == FileSystem.resolve(directory.path) + "/real")
+    #expect(try FileSystem.resolve(path("way/../real/.")) == FileSystem.resolve(path("real")))
+    #expect(throws: StoreError.io(operation: "realpath", path: path("nothing"), code: ENOENT)) {
+      try FileSystem.resolve(path("nothing"))
+    }
+  }
+
   @Test func `modes do not depend on the umask`() async {
     // In a child: the umask is the process's.
     await #expect(processExitsWith: .success) {

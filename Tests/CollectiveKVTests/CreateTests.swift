@@ -30,12 +30,13 @@ struct CreateTests {
     return error
   }
 
-  @Test func `a store is a directory of a database, its log and a pool`() throws {
+  @Test func `a store is a directory of a database, its log, a pool and a watermark`() throws {
     let store = try CacheStore.create(at: directory.file("shop.ckv"), model: model)
     #expect(store.path == directory.file("shop.ckv"))
     let pool = "pool-\(store.model.digest).safetensors"
     let files = try FileManager.default.contentsOfDirectory(atPath: store.path).sorted()
-    #expect(files.filter { $0 != "users.sqlite-wal" && $0 != "users.sqlite-shm" } == [pool, "users.sqlite"])
+    #expect(
+      files.filter { $0 != "users.sqlite-wal" && $0 != "users.sqlite-shm" } == [pool, "users.sqlite", "watermark"])
     try store.close()
     #expect(try directory.names == ["model.safetensors", "shop.ckv"])
   }

@@ -35,7 +35,26 @@ struct PrivacyTests {
         seen.insert(name.hasPrefix("pool-") ? "pool" : name)
       }
     }
-    #expect(seen.isSuperset(of: ["pool", "users.sqlite", "users.sqlite-wal", "users.sqlite-shm"]))
+    #expect(
+      seen.isSuperset(of: ["pool", "users.sqlite", "users.sqlite-wal", "users.sqlite-shm", "watermark"]))
+  }
+
+  @Test func `a umask that takes the owner's own rights keeps nobody from a store`() throws {
+    let model = directory.file("model.safetensors")
+    try TestModel.mixed.write(to: model)
+    #expect(chmod(directory.path, 0o777) == 0 && chmod(model, 0o644) == 0)
+    let worker = try WorkerProcess()
+    // Whoever may do anything is kept out by no mode.
+    for order in [
+      "become 65534", "umask \(0o777)", "create \(path) \(model)", "append refuse 1::1:3", "vacuum", "close",
+    ] {
+      let answer = try worker.ask(order)
+      #expect(answer.hasPrefix("ok"), "\(order): \(answer)")
+    }
+    #expect(try permissions(of: path) == 0o700)
+    for name in try FileManager.default.contentsOfDirectory(atPath: path) {
+      #expect(try permissions(of: "\(path)/\(name)") == 0o600, "\(name)")
+    }
   }
 
   // MARK: Erasing

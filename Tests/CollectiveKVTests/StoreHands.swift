@@ -37,6 +37,11 @@ final class StoreHands {
       store = nil
       store = try CacheStore.open(at: words[0], options: .init(durability: .normal))
       return "ok"
+    case "read-only":
+      store = try CacheStore.open(at: words[0], options: .init(access: .readOnly))
+      return "ok"
+    case "enter": return FileManager.default.changeCurrentDirectoryPath(words[0]) ? "ok" : "error no such directory"
+    case "become": return geteuid() != 0 || setuid(uid_t(words[0])!) == 0 ? "ok" : "error"
     case "close":
       try store?.close()
       store = nil

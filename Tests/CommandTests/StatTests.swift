@@ -29,6 +29,7 @@ struct StatTests {
       var element: String, keeps_items: Bool, keeps_timestamps: Bool, page_bytes: Int, block_capacity: Int
       var users: Int, stale_users: Int, positions: Int, block_rows: Int, tail_rows: Int
       var store_bytes: Int, database_bytes: Int, log_bytes: Int, pool_bytes: Int, full_numbers: Int
+      var watermark: String, lost_commits: Int?
       var compression_ratios: Ratios
     }
     let folder = try Folder()
@@ -37,6 +38,7 @@ struct StatTests {
     #expect(run.status == 0)
     let shown = try JSONDecoder().decode(Shown.self, from: Data(run.output.utf8))
     #expect(shown.format_version == 1 && shown.model.count == 32 && shown.element == "f16")
+    #expect(shown.watermark == "sound" && shown.lost_commits == 0)
     #expect(shown.keeps_items && !shown.keeps_timestamps && shown.page_bytes == 8_192)
     #expect(shown.users == 2 && shown.positions == 3 && shown.stale_users == 0 && shown.item_count == 4)
     #expect(shown.full_numbers == 24 && shown.compression_ratios.user_part.bytes == 12)

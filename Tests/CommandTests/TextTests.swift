@@ -75,6 +75,10 @@ struct TextTests {
     (.invalidInput("s: r"), .data, "s: r"),
     (.damaged("r"), .data, "s: damaged: r"),
     (.damaged("s/users.sqlite: r: t"), .data, "s/users.sqlite: damaged: r: t"),
+    (
+      .rolledBack(path: "p", commits: 2), .data,
+      "p: rolled back by 2 commits: --accept-rollback goes on without what is lost"
+    ),
     (.unknownUser(5), .data, "s: user 5 is unknown"),
     (.staleUser(.bytes([1])), .data, "s: user x'01' is stale: the rows belong to another model"),
     (

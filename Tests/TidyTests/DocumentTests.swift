@@ -37,6 +37,21 @@ struct DocumentTests {
     }
   }
 
+  @Test func `every test that THREATS_md names exists`() throws {
+    let tests = try SourceTree.files(below: "Tests", endings: ["swift"]).flatMap { file in
+      file.text.matches(of: #/func `([^`]+)`/#).map { String($0.1) }
+    }
+    var seen = 0
+    for line in try SourceTree.file("THREATS.md").lines where line.hasPrefix("|") {
+      for match in (line.split(separator: "|").last ?? "").matches(of: #/`([^`]+)`/#) {
+        seen += 1
+        let isThere = tests.contains { $0.hasPrefix(match.1) }
+        #expect(isThere, "THREATS.md names the test \(match.1)")
+      }
+    }
+    #expect(seen > 20)
+  }
+
   @Test func `every make target that a document names exists`() throws {
     let makefile = try SourceTree.file("Makefile")
     let targets = Set(makefile.text.matches(of: #/(?m)^([a-z][a-z-]*):/#).map { String($0.1) })

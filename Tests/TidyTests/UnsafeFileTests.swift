@@ -63,6 +63,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/ByteBuffer.swift",
     "Sources/RowStorage/Connection.swift",
     "Sources/RowStorage/FoundRows.swift",
+    "Sources/RowStorage/Hardening.swift",
     "Sources/RowStorage/Quantiser.swift",
     "Sources/RowStorage/ReaderPool.swift",
     "Sources/RowStorage/RowChecksum.swift",
@@ -75,6 +76,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/Snapshot+History.swift",
     "Sources/RowStorage/Statement.swift",
     "Sources/RowStorage/TailArena.swift",
+    "Sources/RowStorage/Watermark.swift",
     "Sources/RowStorage/Writer.swift",
     "Sources/RowStorage/WriterQueue.swift",
   ]
