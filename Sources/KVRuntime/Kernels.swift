@@ -84,3 +84,13 @@ extension Tensor {
     return target
   }
 }
+
+extension PartTensors {
+  /// The transposed basis, one row per user dimension: made once per model.
+  ///
+  /// - Precondition: the side is additive.
+  func basisRows() -> [Float] {
+    guard let basis else { preconditionFailure("an additive side has a basis") }
+    return transposedBasis.floats { basis.transposed() }
+  }
+}

@@ -52,8 +52,8 @@ struct AttentionLayer: ~Copyable {
     self.value = value
     self.tensors = tensors
     kernels = Kernels.active
-    keyBasis = shape.key.isAdditive ? tensors.key.basis!.transposed() : []
-    valueBasis = value.isAdditive ? tensors.value!.basis!.transposed() : []
+    keyBasis = shape.key.isAdditive ? tensors.key.basisRows() : []
+    valueBasis = value.isAdditive ? tensors.value!.basisRows() : []
     scratch = AttentionScratch.take(
       for: AttentionScratch.Need(
         positions: longestRange, keyRows: Self.usesTable(longestRange, shape.key) ? shape.key.poolRows : nil,
