@@ -7,6 +7,8 @@ internal import CacheTypes
 /// The kernels in use.
 enum Kernels {
   static var active: ckv_kernels { unsafe ckv_kernels_active().pointee }
+  /// Those over hash codes.
+  static var activeHashes: ckv_hash_kernels { unsafe ckv_hash_kernels_active().pointee }
   /// Those for several queries at once.
   static var activeBlocks: ckv_block_kernels { unsafe ckv_block_kernels_active().pointee }
 }
@@ -46,6 +48,12 @@ final class AlignedFloats: @unchecked Sendable {
   init(repeating value: Float, count: Int) {
     unsafe storage = .allocate(byteCount: max(count, 1) * MemoryLayout<Float>.stride, alignment: 64)
     unsafe storage.initializeMemory(as: Float.self, repeating: value)
+  }
+
+  /// Room for `count` numbers, which are whatever they are until somebody writes them.
+  init(roomFor count: Int) {
+    unsafe storage = .allocate(byteCount: max(count, 1) * MemoryLayout<Float>.stride, alignment: 64)
+    unsafe storage.bindMemory(to: Float.self)
   }
 
   deinit { unsafe storage.deallocate() }

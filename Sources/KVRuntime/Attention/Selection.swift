@@ -18,7 +18,7 @@ final class Selection {
     self.capacity = capacity
     keys = GatheredSide(shape.key, capacity: capacity)
     values = GatheredSide(shape.value ?? shape.key, capacity: capacity)
-    memory = AlignedFloats(repeating: 0, count: capacity)
+    memory = AlignedFloats(roomFor: capacity)
     unsafe places = UnsafeMutableRawPointer(memory.pointer).bindMemory(to: UInt32.self, capacity: max(capacity, 1))
   }
 
@@ -30,18 +30,6 @@ final class Selection {
     precondition(top >= 1 && top <= capacity && top <= count, "a selection fits what was made for it")
     unsafe ckv_select_top_f32(scores, count, top, places)
     return unsafe UnsafePointer(places)
-  }
-
-  /// Keeps the positions of a hash code's group that match the query's code.
-  ///
-  /// - Returns: the places kept, ascending, and how many they are.
-  /// - Precondition: `count` is at most the capacity.
-  func keep(
-    matching query: UnsafePointer<UInt64>, _ codes: UnsafePointer<UInt64>, words: Int, count: Int
-  ) -> (places: UnsafePointer<UInt32>, count: Int) {
-    precondition(count <= capacity, "a selection fits what was made for it")
-    let found = unsafe ckv_matching_u64(codes, query, words, count, places)
-    return unsafe (UnsafePointer(places), found)
   }
 
   /// The kept positions' keys: places count from `range`'s start.
@@ -70,8 +58,8 @@ private final class GatheredSide {
   init(_ shape: PartShape, capacity: Int) {
     self.capacity = capacity
     userWidth = shape.userWidth
-    indices = AlignedFloats(repeating: 0, count: capacity)
-    user = AlignedFloats(repeating: 0, count: capacity * shape.userWidth)
+    indices = AlignedFloats(roomFor: capacity)
+    user = AlignedFloats(roomFor: capacity * shape.userWidth)
   }
 
   func gather(
