@@ -38,6 +38,9 @@ package struct HashRotations: Sendable {
     kept = KeptHashes(plain, shape, tensors, budget)
   }
 
+  /// Whether calls score no pool row any more.
+  package var hasTable: Bool { kept?.hasTable ?? false }
+
   /// Bits of all groups.
   var bitCount: Int { groups * bits }
   /// Words of a code: the groups' bits one after the other.

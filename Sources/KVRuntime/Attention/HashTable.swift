@@ -49,6 +49,13 @@ final class KeptHashes: Sendable {
     unsafe rotations.fillCoefficients(shape, shape.isAdditive ? tensors.basisRows() : [], coefficients.pointer)
   }
 
+  var hasTable: Bool {
+    state.withLock { state in
+      if case .made = state { return true }
+      return false
+    }
+  }
+
   /// Whether this was made for a layer's keys.
   func fits(_ shape: PartShape, _ pool: Tensor) -> Bool {
     self.shape == shape && self.pool.memory === pool.memory && self.pool.byteOffset == pool.byteOffset
