@@ -52,7 +52,7 @@ final class SDIMFormula: AttentionFormula {
   ) throws(StoreError) {
     self.codes = codes
     self.isNormalised = isNormalised
-    selection = Selection(shape, capacity: longestRange)
+    selection = Selection(shape, capacity: longestRange, isOfValues: true)
     whole = try AttentionLayer(
       LayerShape(key: shape.key, value: shape.value, heads: 1), tensors, longestRange: longestRange)
     bucket = AlignedFloats(roomFor: shape.value?.width ?? 0)
