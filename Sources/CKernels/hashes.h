@@ -110,7 +110,7 @@ INLINE double square_sum(const float *values, size_t count) {
   double lanes[CKV_LANES] = {0};
   size_t i = 0;
   for (; i + CKV_LANES <= count; i += CKV_LANES)
-    UNROLL for (int l = 0; l < CKV_LANES; l++) lanes[l] += (double)values[i + (size_t)l] * (double)values[i + (size_t)l];
+    UNROLL for (size_t l = 0; l < CKV_LANES; l++) lanes[l] += (double)values[i + l] * (double)values[i + l];
   for (; i < count; i++) lanes[i % CKV_LANES] += (double)values[i] * (double)values[i];
   UNROLL for (int half = CKV_LANES / 2; half > 0; half /= 2)
     UNROLL for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];

@@ -1,6 +1,6 @@
 /// Numbers that are computed from a model's tensors when they are first asked for, and then kept beside them. Whoever
-/// owns the tensors owns this too, so both go at the same time. Any thread may ask at any time; it knows nothing of what
-/// it keeps.
+/// owns the tensors owns this too, so both go at the same time. Any thread may ask at any time; it knows nothing of
+/// what it keeps.
 
 internal import Synchronization
 

@@ -44,8 +44,8 @@ struct AttentionTarget {
       searched = layer ?? number
       function = .select(top: try Self.checked(top: top), shape: other.key, tensors: otherTensors.key)
     case .simhash(let top, let rotations):
-      let own = try Self.rotations(rotations, store, number, "simhash")
-      function = .known(.simhash(top: try Self.checked(top: top), rotations: own))
+      let top = try Self.checked(top: top)
+      function = .known(.simhash(top: top, rotations: try Self.rotations(rotations, store, number, "simhash")))
     case .sdim(let rotations):
       let own = try Self.rotations(rotations, store, number, "sdim")
       function = .known(.sdim(rotations: own, isNormalised: true))
@@ -76,7 +76,12 @@ struct AttentionTarget {
   private static func rotations(
     _ own: Rotations?, _ store: CacheStore, _ layer: Int, _ name: String
   ) throws(StoreError) -> HashRotations {
-    if let own { return HashRotations(values: own.values, groups: own.groups, bits: own.bits) }
+    if let own {
+      // A table is kept for the requests of this call: it is made if there are enough of them.
+      return try HashRotations(
+        values: own.values, groups: own.groups, bits: own.bits, keys: store.model.shape.layers[layer].key,
+        store.pool.model.layers[layer].key, budget: HashTableBudget(byteLimit: ModelRotations.tableByteLimit))
+    }
     let kept = try store.rotations.rotations(store.pool.model, layer: layer, isGrouped: name == "sdim")
     guard let kept else {
       throw .invalidInput(

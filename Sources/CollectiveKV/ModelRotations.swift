@@ -7,8 +7,8 @@ internal import Synchronization
 
 /// Any thread may use it at any time.
 final class ModelRotations: Sendable {
-  /// Bytes that all layers' tables take at most.
-  private static let tableByteLimit = 32 << 20
+  /// Bytes that all layers' tables take at most; those of a call's own rotations, too.
+  static let tableByteLimit = 32 << 20
 
   private struct Place: Hashable {
     var layer: Int

@@ -120,7 +120,8 @@ private struct SignCase {
       defer { memory.free() }
       let first = [0, 16, 32, 48][seed % 4]
       var one = SignCase(
-        &draw, count: seed % 33, dimensions: seed % 10, first: first, bits: Int.random(in: 1...64 - first, using: &draw),
+        &draw, count: seed % 33, dimensions: seed % 10, first: first,
+        bits: Int.random(in: 1...64 - first, using: &draw),
         words: 1 + seed % 2, hasIndices: seed % 3 != 0)
       // Sums that cancel, denormals, infinities and what they make together.
       let tiny = Float.leastNonzeroMagnitude

@@ -81,7 +81,7 @@ final class SDIMFormula: AttentionFormula {
     _ values: SideColumns, _ range: Range<Int>, _ width: Int, into output: UnsafeMutablePointer<Float>
   ) {
     let places = unsafe codes.scratch.places
-    for group in 0..<codes.rotations.groups {
+    for group in 0..<codes.groups {
       let count = matches(group, range)
       guard count > 0 else { continue }
       let gathered = unsafe selection.gatherValues(values, range, places, count: count)
@@ -89,7 +89,7 @@ final class SDIMFormula: AttentionFormula {
       unsafe whole.weigh(head: 0, gathered, 0..<count, scale: 1, into: bucket.pointer)
       let square = unsafe Kernels.activeHashes.square_sum_f32(bucket.pointer, width)
       let norm = square > 0 ? square.squareRoot() : 1
-      var factor = Float(1 / (norm * Double(codes.rotations.groups)))
+      var factor = Float(1 / (norm * Double(codes.groups)))
       unsafe whole.kernels.add_rows_f32(bucket.pointer, width, &factor, 1, 1, width, output)
     }
   }
@@ -98,7 +98,7 @@ final class SDIMFormula: AttentionFormula {
   private func addUp(_ values: SideColumns, _ range: Range<Int>, into output: UnsafeMutablePointer<Float>) {
     let (places, weights) = unsafe (codes.scratch.places, codes.scratch.weights)
     unsafe weights.update(repeating: 0, count: range.count)
-    for group in 0..<codes.rotations.groups {
+    for group in 0..<codes.groups {
       let count = matches(group, range)
       for place in 0..<count { unsafe weights[Int(places[place])] += 1 }
     }
@@ -106,16 +106,15 @@ final class SDIMFormula: AttentionFormula {
     guard count > 0 else { return }
     let gathered = unsafe selection.gatherValues(values, range, places, count: count)
     unsafe whole.weigh(
-      head: 0, gathered, 0..<count, scale: Float(1 / Double(codes.rotations.groups)), into: output)
+      head: 0, gathered, 0..<count, scale: Float(1 / Double(codes.groups)), into: output)
   }
 
   /// Notes down the positions in `range` whose bits of a group are the query's.
   ///
   /// - Returns: how many.
   private func matches(_ group: Int, _ range: Range<Int>) -> Int {
-    let (rotations, scratch) = (codes.rotations, codes.scratch)
-    return unsafe Kernels.activeHashes.matching_u64(
-      codes.keys(from: range.lowerBound), scratch.query, codes.words, group * rotations.bits, rotations.bits,
-      range.count, scratch.places)
+    unsafe Kernels.activeHashes.matching_u64(
+      codes.keys(from: range.lowerBound), codes.scratch.query, codes.words, group * codes.groupBits, codes.groupBits,
+      range.count, codes.scratch.places)
   }
 }

@@ -1,7 +1,7 @@
 /// Hash codes of keys and queries, one bit per rotation: the sign of a dot product with the whole key. The keys' come
-/// from the compressed form, (P_k R_c^T)[I_k] + R_u u_k, many rotations side by side: dot products with pool rows out of
-/// the model's table or scored here, one row in use at a time, then the user part's on top and the sign of the sum. Each
-/// sum is built as that of a query's score, so it is the same bits on every way.
+/// from the compressed form, (P_k R_c^T)[I_k] + R_u u_k, many rotations side by side: dot products with pool rows, out
+/// of a table or scored here, then the user part's on top, then the sign of the sum. Each sum is built as that of a
+/// query's score, so it is the same bits on every way.
 
 internal import CKernels
 internal import CacheTypes
@@ -9,11 +9,13 @@ internal import CacheTypes
 /// The codes of one user's positions, the groups' bits one after the other. Not for two threads at once.
 @safe
 final class HashCodes {
-  let rotations: HashRotations
+  let groups: Int
+  let groupBits: Int
   /// 64-bit words of a code.
   let words: Int
   /// Also what those who search the codes put down: distances, places, weights.
   let scratch: HashScratch
+  private let rotations: HashRotations
   private let shape: PartShape
   private let positions: Range<Int>
   private let kernels: ckv_hash_kernels
@@ -35,6 +37,8 @@ final class HashCodes {
     precondition(rotations.values.count == rotations.bitCount * key.width)
     precondition(rotations.kept == nil || rotations.kept!.fits(key, tensors.key.pool), "kept with their own model")
     self.rotations = rotations
+    groups = rotations.groups
+    groupBits = rotations.bits
     self.shape = key
     self.positions = positions
     words = rotations.words
@@ -146,8 +150,8 @@ final class HashCodes {
   ) {
     for step in steps {
       unsafe rotations.score(
-        step: word * HashRotations.wordBits / HashRotations.stepBits + step, keys.pool, keys.element, shape, rows, count,
-        into: scratch.products + (step - steps.lowerBound) * count * HashRotations.stepBits)
+        step: word * HashRotations.wordBits / HashRotations.stepBits + step, keys.pool, keys.element, shape, rows,
+        count, into: scratch.products + (step - steps.lowerBound) * count * HashRotations.stepBits)
     }
   }
 

@@ -1,5 +1,5 @@
-/// The vectors that hash bits come from, and where they come from: a call brings its own, or they come with the model
-/// and are kept with what depends on the model alone. Codes are the same bits either way.
+/// The vectors that hash bits come from: for one use, or for many, and then kept with what depends on them and the
+/// model alone. Codes are the same bits either way.
 
 internal import CKernels
 package import CacheTypes
@@ -11,10 +11,10 @@ package struct HashRotations: Sendable {
   package let groups: Int
   /// Bits of one group.
   package let bits: Int
-  /// What is kept of rotations that come with a model.
+  /// What is kept of rotations for many uses.
   let kept: KeptHashes?
 
-  /// Rotations of one call.
+  /// Rotations for one use.
   package init(values: [Float], groups: Int = 1, bits: Int) {
     self.values = values
     self.groups = groups
@@ -22,7 +22,7 @@ package struct HashRotations: Sendable {
     kept = nil
   }
 
-  /// Rotations that come with a model, for as many calls as like to use them.
+  /// Rotations for many uses: those that come with a model, or that a call brings for all its requests.
   ///
   /// - Precondition: the tensors fit the shape, and their checksums were verified.
   /// - Parameter budget: what tables of this and of other rotations may take.
@@ -62,8 +62,8 @@ extension HashRotations {
   /// Numbers of `fillCoefficients`.
   func coefficientCount(_ shape: PartShape) -> Int { words * shape.userWidth * Self.wordBits }
 
-  /// R_u: the rotations' factors on user parts, for each word of a code and user dimension a row of one per bit; rows of
-  /// a last word that has fewer are zero there.
+  /// R_u: the rotations' factors on user parts, for each word of a code and user dimension a row of one per bit; rows
+  /// of a last word that has fewer are zero there.
   ///
   /// - Parameter basis: the transposed basis in the additive form.
   func fillCoefficients(_ shape: PartShape, _ basis: [Float], _ target: UnsafeMutablePointer<Float>) {
