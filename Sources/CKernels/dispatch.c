@@ -67,3 +67,23 @@ const struct ckv_block_kernels *ckv_block_kernels_at(enum ckv_level level) {
   default: return &ckv_blocks_serial;
   }
 }
+
+const struct ckv_hash_kernels *ckv_hash_kernels_active(void) {
+#if defined(__x86_64__)
+  const struct ckv_kernels *kernels = ckv_kernels_active();
+  if (kernels == &ckv_kernels_avx512) return &ckv_hashes_avx512;
+  if (kernels == &ckv_kernels_avx2) return &ckv_hashes_avx2;
+#endif
+  return &ckv_hashes_serial;
+}
+
+const struct ckv_hash_kernels *ckv_hash_kernels_at(enum ckv_level level) {
+  if (!ckv_kernels_at(level)) return NULL;
+  switch (level) {
+#if defined(__x86_64__)
+  case CKV_AVX2: return &ckv_hashes_avx2;
+  case CKV_AVX512: return &ckv_hashes_avx512;
+#endif
+  default: return &ckv_hashes_serial;
+  }
+}

@@ -93,6 +93,13 @@ extern const struct ckv_block_kernels ckv_blocks_avx2;
 extern const struct ckv_block_kernels ckv_blocks_avx512;
 #endif
 
+/* And those over hash codes. */
+extern const struct ckv_hash_kernels ckv_hashes_serial;
+#if defined(__x86_64__)
+extern const struct ckv_hash_kernels ckv_hashes_avx2;
+extern const struct ckv_hash_kernels ckv_hashes_avx512;
+#endif
+
 /* Level files pass a ckv_format as a constant into inlined functions. */
 static inline size_t element_size(enum ckv_format format) { return format == CKV_F32 ? 4 : 2; }
 

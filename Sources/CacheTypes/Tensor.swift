@@ -89,7 +89,9 @@ package struct PartTensors: Sendable {
   package var routerWeight: Tensor?
   package var routerBias: Tensor?
   package var pool: Tensor
-  package var basis: Tensor?
+  package let basis: Tensor?
+  /// The basis as attention reads it, once somebody has; copies of this share it.
+  package let transposedBasis = KeptFloats()
 
   package init(
     projectionWeight: Tensor?, projectionBias: Tensor?, routerWeight: Tensor?, routerBias: Tensor?,

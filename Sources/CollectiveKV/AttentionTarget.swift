@@ -47,13 +47,13 @@ final class AttentionTarget: Sendable {
       searched = layer ?? number
       function = .select(top: try Self.checked(top: top), shape: other.key, tensors: otherTensors.key)
     case .simhash(let top, let rotations):
-      let own = try Self.rotations(rotations, store.pool.model.rotations[number].simhash, "simhash", number)
-      function = .known(.simhash(top: try Self.checked(top: top), rotations: own))
+      let top = try Self.checked(top: top)
+      function = .known(.simhash(top: top, rotations: try Self.rotations(rotations, store, number, "simhash")))
     case .sdim(let rotations):
-      let own = try Self.rotations(rotations, store.pool.model.rotations[number].sdim, "sdim", number)
+      let own = try Self.rotations(rotations, store, number, "sdim")
       function = .known(.sdim(rotations: own, isNormalised: true))
     case .sdimSum(let rotations):
-      let own = try Self.rotations(rotations, store.pool.model.rotations[number].sdim, "sdim", number)
+      let own = try Self.rotations(rotations, store, number, "sdim")
       function = .known(.sdim(rotations: own, isNormalised: false))
     case .silu(let divisor):
       function = .known(.silu(divisor: try Self.divisor(divisor ?? settings.divisor, number), bias: nil))
@@ -77,15 +77,20 @@ final class AttentionTarget: Sendable {
   }
 
   private static func rotations(
-    _ own: Rotations?, _ model: Tensor?, _ name: String, _ layer: Int
+    _ own: Rotations?, _ store: CacheStore, _ layer: Int, _ name: String
   ) throws(StoreError) -> HashRotations {
-    if let own { return HashRotations(values: own.values, groups: own.groups, bits: own.bits) }
-    guard let model else {
+    if let own {
+      // A table is kept for the requests of this call: it is made if there are enough of them.
+      return try HashRotations(
+        values: own.values, groups: own.groups, bits: own.bits, keys: store.model.shape.layers[layer].key,
+        store.pool.model.layers[layer].key, budget: HashTableBudget(byteLimit: ModelRotations.tableByteLimit))
+    }
+    let kept = try store.rotations.rotations(store.pool.model, layer: layer, isGrouped: name == "sdim")
+    guard let kept else {
       throw .invalidInput(
         "\(name) needs rotations: the call brings none, and the model has no layers.\(layer).rotations.\(name)")
     }
-    let shape = model.shape.dropLast()
-    return HashRotations(values: model.floats(), groups: shape.count > 1 ? shape[0] : 1, bits: shape.last ?? 0)
+    return kept
   }
 
   /// The layers that have to be read, and what lies between them.

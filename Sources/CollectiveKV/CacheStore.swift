@@ -20,6 +20,7 @@ public final class CacheStore: Sendable {
   let pool: MappedPool
   /// Made at the first append of embeddings: its weights are checked and packed then.
   private let lazyEncoder = Mutex<Encoder?>(nil)
+  let rotations = ModelRotations()
 
   init(path: String, place: String, rows: RowStore, pool: MappedPool) {
     self.path = path

@@ -9,6 +9,8 @@ enum Kernels {
   static var active: ckv_kernels { unsafe ckv_kernels_active().pointee }
   /// The same where they stand: a copy of the table is some hundred bytes.
   static var table: UnsafePointer<ckv_kernels> { unsafe ckv_kernels_active() }
+  /// Those over hash codes.
+  static var activeHashes: ckv_hash_kernels { unsafe ckv_hash_kernels_active().pointee }
   /// Those for several queries at once.
   static var activeBlocks: ckv_block_kernels { unsafe ckv_block_kernels_active().pointee }
 }
@@ -62,6 +64,12 @@ final class AlignedFloats: @unchecked Sendable {
     unsafe storage.initializeMemory(as: Float.self, repeating: value)
   }
 
+  /// Room for `count` numbers, which are whatever they are until somebody writes them.
+  init(roomFor count: Int) {
+    unsafe storage = .allocate(byteCount: max(count, 1) * MemoryLayout<Float>.stride, alignment: 64)
+    unsafe storage.bindMemory(to: Float.self)
+  }
+
   deinit { unsafe storage.deallocate() }
 
   var pointer: UnsafeMutablePointer<Float> {
@@ -96,5 +104,15 @@ extension Tensor {
       for column in 0..<columns { target[column * rows + row] = source[row * columns + column] }
     }
     return target
+  }
+}
+
+extension PartTensors {
+  /// The transposed basis, one row per user dimension: made once per model.
+  ///
+  /// - Precondition: the side is additive.
+  func basisRows() -> [Float] {
+    guard let basis else { preconditionFailure("an additive side has a basis") }
+    return transposedBasis.floats { basis.transposed() }
   }
 }

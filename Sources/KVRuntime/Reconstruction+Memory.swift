@@ -101,7 +101,7 @@ extension Reconstruction {
     to target: RowMemory
   ) {
     let kernels = Kernels.active
-    let basis = tensors.basis!.transposed()
+    let basis = tensors.basisRows()
     let run = 64
     for first in stride(from: range.lowerBound, to: range.upperBound, by: run) {
       let part = first..<min(first + run, range.upperBound)

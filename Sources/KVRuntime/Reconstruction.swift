@@ -17,11 +17,11 @@ package enum Reconstruction {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "the range lies in the history")
     let keys = part(
       entries.keyIndices, entries.keyUser, count: count, range: range, shape: shape.key, tensors: tensors.key,
-      basis: shape.key.isAdditive ? tensors.key.basis!.transposed() : [])
+      basis: shape.key.isAdditive ? tensors.key.basisRows() : [])
     guard let value = shape.value, let valueTensors = tensors.value else { return (keys, []) }
     let values = part(
       shape.sharesRouter ? entries.keyIndices : entries.valueIndices, entries.valueUser, count: count, range: range,
-      shape: value, tensors: valueTensors, basis: value.isAdditive ? valueTensors.basis!.transposed() : [])
+      shape: value, tensors: valueTensors, basis: value.isAdditive ? valueTensors.basisRows() : [])
     return (keys, values)
   }
 

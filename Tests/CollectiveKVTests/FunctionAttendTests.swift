@@ -93,6 +93,32 @@ struct FunctionAttendTests {
     #expect(ours != (try rich.attend(query, user: 1, layer: layer, .simhash(top: 3))))
   }
 
+  @Test(arguments: [1, 3])
+  func `the model's rotations and a call's own give the same bits, request after request`(threads: Int) throws {
+    var random = SeededRandom(15)
+    let (settled, functions) = Self.settled(&random)
+    let store = try store(settled)
+    for layer in 0..<2 {
+      let own = functions[layer]
+      let requests = (0..<40).map { place in
+        AttendRequest(
+          user: 1, queries: random.numbers(2 * settled.shape.layers[layer].key.width), positions: [place + 1, 40])
+      }
+      let pairs: [(Attention, Attention)] = [
+        (.simhash(top: 7), .simhash(top: 7, rotations: own.rotations)), (.sdim(), .sdim(rotations: own.groups)),
+        (.sdimSum(), .sdimSum(rotations: own.groups)),
+      ]
+      for (brief, full) in pairs {
+        // One request alone goes without a table; after some there is one.
+        let alone = try requests.map { try store.attend([$0], layer: layer, full)[0].output }
+        for attention in [brief, full] {
+          let outputs = try store.attend(requests, layer: layer, attention, threads: threads).map(\.output)
+          #expect(outputs == alone, "\(attention)")
+        }
+      }
+    }
+  }
+
   @Test func `a parameter that comes from nowhere is an error of the whole call`() throws {
     let store = try store()
     let cases: [(Attention, String)] = [

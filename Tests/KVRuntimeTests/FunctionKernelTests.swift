@@ -23,34 +23,6 @@ import Testing
       #expect(greatest == source[5...].map { $0 * -0.5 }.max() ?? -.infinity)
     }
   }
-
-  @Test(arguments: [1, 2, 3])
-  func `codes are set, compared and matched bit by bit`(_ words: Int) {
-    let memory = GuardedMemory()
-    defer { memory.free() }
-    var draw = Draw(words)
-    for count in [0, 1, 2, 7, 64, 130] {
-      let bitCount = words * 64 - 3
-      var signs = (0..<count).map { _ in (0..<bitCount).map { _ in Bool.random(using: &draw) } }
-      let query = (0..<bitCount).map { _ in Bool.random(using: &draw) }
-      if count > 2 { signs[count / 2] = query }
-      let codes = memory.room(byteCount: (count + 1) * words * 8)
-      let first = codes.start.assumingMemoryBound(to: UInt64.self)
-      first.update(repeating: 0, count: (count + 1) * words)
-      for bit in 0..<bitCount {
-        // 0, -0 and NaN are not above 0.
-        let scores = (signs + [query]).map { $0[bit] ? Float(1e-40) : [0, -0.0, -1, .nan][bit % 4] }
-        ckv_set_signs_u64(memory.copy(scores).floats, count + 1, bit, words, first)
-      }
-      let own = first + count * words
-      let distances = memory.room(byteCount: count * 4)
-      ckv_hamming_u64(first, own, words, count, distances.floats)
-      #expect(distances.read(count) == signs.map { sign in -Float(zip(sign, query).count { $0 != $1 }) })
-      let places = memory.room(byteCount: count * 4)
-      let found = ckv_matching_u64(first, own, words, count, places.indices)
-      #expect(places.readIndices(found).map(Int.init) == (0..<count).filter { signs[$0] == query })
-    }
-  }
 }
 
 /// Forces a level for the whole process.

@@ -12,6 +12,7 @@
 #define CKERNELS_H
 
 #include "attention_functions.h"
+#include "hash_codes.h"
 #include "query_blocks.h"
 
 #include <stddef.h>
@@ -123,6 +124,10 @@ const struct ckv_kernels *_Nullable ckv_kernels_at(enum ckv_level level);
 /* The kernels for several queries at once of the level in use, and of one level. */
 const struct ckv_block_kernels *_Nonnull ckv_block_kernels_active(void);
 const struct ckv_block_kernels *_Nullable ckv_block_kernels_at(enum ckv_level level);
+
+/* The same for hash codes. */
+const struct ckv_hash_kernels *_Nonnull ckv_hash_kernels_active(void);
+const struct ckv_hash_kernels *_Nullable ckv_hash_kernels_at(enum ckv_level level);
 
 /* For tests: makes one level the active one, or with a level below zero the default again. False, and no change, if
  * the level is missing. */

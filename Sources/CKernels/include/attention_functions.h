@@ -1,4 +1,4 @@
-/* Arithmetic of single attention functions: selections, hash bits, SiLU weights. The same bits at every level; serial
+/* Arithmetic of single attention functions: selections, SiLU weights. The same bits at every level; serial
  * code that the compiler vectorises per level where that pays. As in CKernels.h no kernel checks an index, and none
  * touches a byte outside the spans that its arguments describe. */
 
@@ -21,18 +21,6 @@ void ckv_gather_u32(const uint32_t *_Nonnull source, const uint32_t *_Nonnull pl
 /* target[i] = scale * scores[places[i]]. Returns the greatest, NaN left aside, or -infinity. */
 float ckv_gather_scores_f32(const float *_Nonnull scores, const uint32_t *_Nonnull places, size_t count, float scale,
                             float *_Nonnull target);
-
-/* Hash codes: `words` 64-bit words per position, position after position; bit b is bit b % 64 of word b / 64.
- * Sets bit `bit` of position i where scores[i] > 0, and leaves every other bit as it is. */
-void ckv_set_signs_u64(const float *_Nonnull scores, size_t count, size_t bit, size_t words, uint64_t *_Nonnull codes);
-
-/* scores[i] = -(bits in which code i and the query's differ). At most 2^24 bits. */
-void ckv_hamming_u64(const uint64_t *_Nonnull codes, const uint64_t *_Nonnull query, size_t words, size_t count,
-                     float *_Nonnull scores);
-
-/* Writes the places of the codes that equal the query's, ascending; returns how many. `places` has room for `count`. */
-size_t ckv_matching_u64(const uint64_t *_Nonnull codes, const uint64_t *_Nonnull query, size_t words, size_t count,
-                        uint32_t *_Nonnull places);
 
 /* scores[i] = s / (1 + e^-s) with s = scores[i], or scores[i] + bias[count - 1 - i]: position i is so many positions
  * before the latest. e^ as in exp_sum_f32. */

@@ -17,8 +17,8 @@ extension AttentionFunction {
   /// - Returns: `queries.count x d_v`, row-major.
   /// - Throws: `StoreError.invalidInput` naming the row: see `AttentionQueries.check` and `check`; a key-only layer;
   ///   numbers beyond what 32-bit floats hold.
-  /// - Complexity: O(n (d_u + heads) + min(n, m) d_g) per query; hash codes take as much per rotation, once per call;
-  ///   memory grows with n once per call.
+  /// - Complexity: O(n (d_u + heads) + min(n, m) d_g) per query; b hash bits take O(n b (d_u + 1)) once per call, and
+  ///   O(min(n, m) b d_g) more without a table of theirs; memory grows with n once per call.
   package func attend(
     _ queries: AttentionQueries, _ entries: LayerEntries, count: Int, shape: LayerShape, tensors: LayerTensors,
     candidates: CandidateTables? = nil, forcing forced: ForcedPaths? = nil

@@ -58,11 +58,12 @@ extension AttentionFunction {
       try SelectFormula(top: top, search, shape, longestRange: longestRange)
     case .simhash(let top, let rotations):
       SimhashFormula(
-        top: top, try HashCodes(rotations, shape, tensors, positions: positions), shape, longestRange: longestRange)
+        top: top, HashCodes(rotations, shape, tensors, positions: positions, longestRange: longestRange), shape,
+        longestRange: longestRange)
     case .sdim(let rotations, let isNormalised):
       try SDIMFormula(
-        try HashCodes(rotations, shape, tensors, positions: positions), isNormalised: isNormalised, shape, tensors,
-        longestRange: longestRange)
+        HashCodes(rotations, shape, tensors, positions: positions, longestRange: longestRange),
+        isNormalised: isNormalised, shape, tensors, longestRange: longestRange)
     case .silu(let divisor, let bias): SiluFormula(divisor: divisor, bias: bias)
     }
   }

@@ -4,21 +4,6 @@
 internal import CKernels
 package import CacheTypes
 
-/// Vectors that a key's or a query's hash bits come from: bit r is 1 where the dot product with vector r is above 0.
-package struct HashRotations: Sendable {
-  /// `groups x bits x d_k`, row-major.
-  package var values: [Float]
-  package var groups: Int
-  /// Bits of one group.
-  package var bits: Int
-
-  package init(values: [Float], groups: Int = 1, bits: Int) {
-    self.values = values
-    self.groups = groups
-    self.bits = bits
-  }
-}
-
 /// The keys that `select` searches, and what it searches them for.
 package struct Search: Sendable {
   package var shape: PartShape
@@ -104,7 +89,8 @@ extension AttentionFunction {
     guard top >= 1 else { throw .invalidInput("a top of \(top) positions; at least 1 is needed") }
   }
 
-  private static func check(_ rotations: HashRotations, width: Int) throws(StoreError) {
+  /// Rotations that are kept were looked through when they were made.
+  static func check(_ rotations: HashRotations, width: Int) throws(StoreError) {
     guard rotations.groups >= 1, rotations.bits >= 1 else {
       throw .invalidInput("\(rotations.groups) groups of \(rotations.bits) rotations; at least one of one is needed")
     }
@@ -115,7 +101,7 @@ extension AttentionFunction {
         "\(rotations.values.count) numbers for \(rotations.groups) groups of \(rotations.bits) rotations of \(width), "
           + "at most \(Self.rotationLimit) in all")
     }
-    if let place = firstNotFinite(rotations.values) {
+    if rotations.kept == nil, let place = firstNotFinite(rotations.values) {
       throw .invalidInput("rotation \(place / width) holds \(rotations.values[place]) at \(place % width)")
     }
   }

@@ -58,8 +58,8 @@ struct AttentionLayer: ~Copyable {
     self.value = value
     self.tensors = tensors
     unsafe kernelTable = Kernels.table
-    keyBasis = shape.key.isAdditive ? tensors.key.basis!.transposed() : []
-    valueBasis = value.isAdditive ? tensors.value!.basis!.transposed() : []
+    keyBasis = shape.key.isAdditive ? tensors.key.basisRows() : []
+    valueBasis = value.isAdditive ? tensors.value!.basisRows() : []
     paths = AttentionPlan.of(shape, tensors, forced)
     scratch = AttentionScratch.take(
       for: AttentionScratch.Need(

@@ -49,6 +49,15 @@ final class SubsetSoftmax {
   ) throws(StoreError) {
     guard top < range.count else { return try unsafe softmax.attend(query, columns, range, layer, into: output) }
     let places = unsafe selection.keep(top: top, of: scores, count: range.count)
+    try unsafe attend(top: top, at: places, query, columns, range, layer, into: output)
+  }
+
+  /// The same over `top` places that somebody else has found; over all where `top` is as many or more.
+  func attend(
+    top: Int, at places: UnsafePointer<UInt32>, _ query: AttendingQuery, _ columns: AttendedColumns,
+    _ range: Range<Int>, _ layer: borrowing AttentionLayer, into output: UnsafeMutablePointer<Float>
+  ) throws(StoreError) {
+    guard top < range.count else { return try unsafe softmax.attend(query, columns, range, layer, into: output) }
     let kept = unsafe AttendedColumns(
       keys: selection.gatherKeys(columns.keys, range, places, count: top),
       values: selection.gatherValues(columns.values, range, places, count: top))

@@ -11,15 +11,23 @@ final class Selection {
   private let places: UnsafeMutablePointer<UInt32>
   private let keys: GatheredSide
   private let values: GatheredSide
+  /// All of it, in one piece: several took a call's allocator into its slow parts.
   private let memory: AlignedFloats
 
-  /// - Parameter capacity: the most positions that one selection keeps.
-  init(_ shape: LayerShape, capacity: Int) {
+  /// - Parameters:
+  ///   - capacity: the most positions that one selection keeps.
+  ///   - isOfValues: whether nobody will ask for keys, nor for the places of the greatest scores.
+  init(_ shape: LayerShape, capacity: Int, isOfValues: Bool = false) {
     self.capacity = capacity
-    keys = GatheredSide(shape.key, capacity: capacity)
-    values = GatheredSide(shape.value ?? shape.key, capacity: capacity)
-    memory = AlignedFloats(repeating: 0, count: capacity)
-    unsafe places = UnsafeMutableRawPointer(memory.pointer).bindMemory(to: UInt32.self, capacity: max(capacity, 1))
+    let value = shape.value ?? shape.key
+    let keyCount = isOfValues ? 0 : capacity * (1 + shape.key.userWidth)
+    memory = AlignedFloats(roomFor: (isOfValues ? 0 : capacity) + keyCount + capacity * (1 + value.userWidth))
+    let start = unsafe memory.pointer
+    unsafe values = GatheredSide(value, capacity: capacity, start)
+    unsafe keys = GatheredSide(
+      shape.key, capacity: isOfValues ? 0 : capacity, start + capacity * (1 + value.userWidth))
+    unsafe places = UnsafeMutableRawPointer(start + capacity * (1 + value.userWidth) + keyCount)
+      .assumingMemoryBound(to: UInt32.self)
   }
 
   /// Keeps the `top` greatest of `count` scores; of equal ones the later position.
@@ -30,18 +38,6 @@ final class Selection {
     precondition(top >= 1 && top <= capacity && top <= count, "a selection fits what was made for it")
     unsafe ckv_select_top_f32(scores, count, top, places)
     return unsafe UnsafePointer(places)
-  }
-
-  /// Keeps the positions of a hash code's group that match the query's code.
-  ///
-  /// - Returns: the places kept, ascending, and how many they are.
-  /// - Precondition: `count` is at most the capacity.
-  func keep(
-    matching query: UnsafePointer<UInt64>, _ codes: UnsafePointer<UInt64>, words: Int, count: Int
-  ) -> (places: UnsafePointer<UInt32>, count: Int) {
-    precondition(count <= capacity, "a selection fits what was made for it")
-    let found = unsafe ckv_matching_u64(codes, query, words, count, places)
-    return unsafe (UnsafePointer(places), found)
   }
 
   /// The kept positions' keys: places count from `range`'s start.
@@ -59,32 +55,31 @@ final class Selection {
   }
 }
 
-/// Room for one side's columns of kept positions.
-@safe
-private final class GatheredSide {
+/// Room for one side's columns of kept positions: somebody else's memory.
+@unsafe
+private struct GatheredSide {
   private let capacity: Int
   private let userWidth: Int
-  private let indices: AlignedFloats
-  private let user: AlignedFloats
+  private let indices: UnsafeMutablePointer<UInt32>
+  private let user: UnsafeMutablePointer<Float>
 
-  init(_ shape: PartShape, capacity: Int) {
-    self.capacity = capacity
-    userWidth = shape.userWidth
-    indices = AlignedFloats(repeating: 0, count: capacity)
-    user = AlignedFloats(repeating: 0, count: capacity * shape.userWidth)
+  init(_ shape: PartShape, capacity: Int, _ start: UnsafeMutablePointer<Float>) {
+    unsafe self.capacity = capacity
+    unsafe userWidth = shape.userWidth
+    unsafe indices = UnsafeMutableRawPointer(start).assumingMemoryBound(to: UInt32.self)
+    unsafe user = start + capacity
   }
 
   func gather(
     _ columns: SideColumns, _ range: Range<Int>, _ places: UnsafePointer<UInt32>, _ count: Int
   ) -> SideColumns {
     unsafe precondition(count <= capacity && columns.shape.userWidth == userWidth)
-    let target = unsafe UnsafeMutableRawPointer(indices.pointer).bindMemory(to: UInt32.self, capacity: max(count, 1))
-    unsafe ckv_gather_u32(columns.indices + range.lowerBound, places, count, target)
-    for dimension in 0..<userWidth {
+    unsafe ckv_gather_u32(columns.indices + range.lowerBound, places, count, indices)
+    for dimension in unsafe 0..<userWidth {
       unsafe ckv_gather_f32(
-        columns.user + dimension * columns.count + range.lowerBound, places, count, user.pointer + dimension * count)
+        columns.user + dimension * columns.count + range.lowerBound, places, count, user + dimension * count)
     }
-    return unsafe columns.with(indices: target, user: user.pointer, count: count)
+    return unsafe columns.with(indices: indices, user: user, count: count)
   }
 }
 
