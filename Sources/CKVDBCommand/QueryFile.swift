@@ -32,6 +32,7 @@ struct QueryFile {
   let count: Int
   /// C: queries of one request.
   let queryCount: Int
+  private let file: SafetensorsFile
   private let users: UserColumn
   private let queries: TensorRows
   /// Either one per request or one per query.
@@ -44,7 +45,7 @@ struct QueryFile {
   /// - Parameters:
   ///   - searchWidth: d_k of the layer that is searched, if one is.
   init(path: String, for attention: AttentionName, keyWidth: Int, searchWidth: Int?) throws(StoreError) {
-    let file = try SafetensorsFile(path: path, followsLinks: true)
+    file = try SafetensorsFile(path: path, followsLinks: true)
     users = try UserColumn(file)
     count = users.count
     guard let info = file.info("query") else { throw file.failure("no tensor \"query\"") }
@@ -63,6 +64,7 @@ struct QueryFile {
     }
     rotations = try Self.rotations(file, attention, keyWidth: keyWidth)
     bias = attention == .siluBias ? try Self.positionBias(file) : []
+    try file.checkWhole()
   }
 
   /// One number per query: the file's `position` is `[R]` or `[R, C]`.
@@ -139,7 +141,14 @@ struct QueryFile {
   /// Requests per call: enough for every core, few enough to hold.
   var batchCount: Int { max(1, min(1_024, 65_536 / max(queryCount, 1))) }
 
-  func request(_ index: Int) -> AttendRequest {
+  /// Requests of a batch; throws if the file was cut short since it was opened.
+  func requests(_ range: Range<Int>) throws(StoreError) -> [AttendRequest] {
+    let requests = range.map(request)
+    try file.checkWhole()
+    return requests
+  }
+
+  private func request(_ index: Int) -> AttendRequest {
     let own = positions.map { $0[index * queryCount..<(index + 1) * queryCount].map { Int($0) } }
     return AttendRequest(
       user: users[index], queries: Self.row(index, of: queries), positions: own,

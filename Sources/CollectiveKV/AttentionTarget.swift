@@ -2,6 +2,7 @@
 /// Batches over stored histories and stages both go through it.
 
 internal import KVRuntime
+internal import PoolStorage
 internal import RowStorage
 
 /// Made once per call, applied to every request of it.
@@ -13,6 +14,8 @@ struct AttentionTarget {
   /// Tables of the queries of every request, where somebody has made them.
   var candidates: CandidateTables?
   private let tensors: LayerTensors
+  /// What the tensors lie in: nothing computed from them is returned unless it is whole afterwards.
+  private let pool: MappedPool
   private let scale: Float?
   private let window: Int?
   private let function: Function
@@ -33,6 +36,7 @@ struct AttentionTarget {
     self.number = number
     self.shape = shape
     self.tensors = tensors
+    pool = store.pool
     scale = attention.scale ?? settings.scale
     window = attention.window
     var searched: Int?
@@ -131,6 +135,7 @@ struct AttentionTarget {
     let output = try function(request.selectQueries, search).attend(
       queries, found.entries.layers[number], count: found.positions.count, shape: shape, tensors: tensors,
       candidates: candidates)
+    try pool.checkWhole()
     return AttendResponse(output: output, length: found.length, error: nil)
   }
 
@@ -138,9 +143,11 @@ struct AttentionTarget {
   func tables(_ queries: [Float], count: Int, byteLimit: Int) throws(StoreError) -> CandidateTables {
     var isSoftmax = false
     if case .known(.softmax) = function { isSoftmax = true }
-    return try CandidateTables(
+    let tables = try CandidateTables(
       AttentionQueries(values: queries, count: count, scale: scale), isSoftmax: isSoftmax, shape: shape,
       tensors: tensors, byteLimit: byteLimit)
+    try pool.checkWhole()
+    return tables
   }
 
   /// Attention of one query per staged position.
@@ -152,8 +159,10 @@ struct AttentionTarget {
   ) throws(StoreError) -> [Float] {
     let queries = AttentionQueries(values: queries, count: count, positions: nil, window: window, scale: scale)
     let mask: KVRuntime.StageMask = mask == .causal ? .causal : .historyAndSelf
-    return try function(selectQueries, search).attend(
+    let output = try function(selectQueries, search).attend(
       queries, mask: mask, storedCount: stored, entries, count: stored + count, shape: shape, tensors: tensors)
+    try pool.checkWhole()
+    return output
   }
 
   private func function(_ queries: [Float]?, _ entries: LayerEntries?) throws(StoreError) -> AttentionFunction {
