@@ -77,6 +77,9 @@ let package = Package(
     tests(
       "CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CSQLite", "CZlib"],
       exclude: ["Snapshots"]),
+    tests(
+      "FuzzTests", ["CollectiveKV", "PoolStorage", "RowStorage", "CacheTypes", "CKVDBCommand", "CSQLite"],
+      exclude: ["Corpus"]),
     tests("TidyTests"),
   ]
 )
