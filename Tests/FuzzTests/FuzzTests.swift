@@ -1,5 +1,5 @@
-/// Replays the corpus of every fuzz target, and a number of changed inputs that a seed decides: what `make fuzz` does for
-/// longer, with libFuzzer. A target that finds something wrong ends the process. CKVDB_FUZZ_FACTOR multiplies the
+/// Replays the corpus of every fuzz target, and a number of changed inputs that a seed decides: what `make fuzz` does
+/// for longer, with libFuzzer. A target that finds something wrong ends the process. CKVDB_FUZZ_FACTOR multiplies the
 /// number of changed inputs.
 
 import Foundation
