@@ -142,6 +142,7 @@ struct StoreAttack {
       sql("the greatest epoch", "contradict each other", "UPDATE meta SET erase_epoch = 9223372036854775807"),
       sql("counters as text", "meta.next_seq is not an integer", "UPDATE meta SET next_seq = 'many'"),
       sql("too few positions", "meta counts 28 positions, the rows hold 29", "UPDATE meta SET positions = 28"),
+      sql("positions beyond counting", "more than any store holds", "UPDATE meta SET positions = 2305843009213693952"),
       sql("positions below nothing", "meta.positions is -1", "UPDATE meta SET positions = -1"),
       sql("a generation that is not there", "meta names generation 9", "UPDATE meta SET generation = 9"),
     ]
