@@ -12,13 +12,13 @@ BENCHMARKS ?=
 # A terminal shows progress; elsewhere only warnings, errors and results.
 QUIET := $(shell test -t 2 || echo --quiet)
 CLANG := $(shell command -v clang || echo cc)
-SWIFT_FILES := $(wildcard Package.swift Sources Tests benchmarks/Package.swift benchmarks/Sources benchmarks/Tests)
+SWIFT_FILES := $(wildcard Package.swift Sources Tests tools benchmarks/Package.swift benchmarks/Sources benchmarks/Tests)
 C_FILES := $(wildcard Sources/*/*.c benchmarks/Sources/*/*.c)
 C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include benchmarks/Sources/*/include)) \
   $(shell pkg-config --cflags sqlite3 libxxhash zlib)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lint format clean prerequisites build strict oracle auc
+.PHONY: help run test check bench fuzz lint format clean prerequisites build strict oracle auc
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ else
 endif
 	@$(SWIFT) run --quiet --skip-build -c release --package-path benchmarks ckvdb-benchmark \
 	  $(if $(BENCHMARKS),$(BENCHMARKS),all) $(if $(SMOKE),--smoke)
+
+fuzz: prerequisites ## fuzz with libFuzzer: SECONDS=60 for each target; TARGETS='row events'
+	@tools/fuzz/run $(or $(SECONDS),60) $(TARGETS)
 
 lint: prerequisites ## check format and, in C, warnings
 	@echo "Linting"

@@ -50,11 +50,12 @@ let package = Package(
     .systemLibrary(
       name: "CZlib", pkgConfig: "zlib",
       providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "CMapGuard", cSettings: cSettings),
     .target(name: "CPageVFS", dependencies: ["CSQLite", "CXXHash"], cSettings: cSettings),
     .target(name: "CKernels", cSettings: cSettings),
 
     // The engine. Imports point down only: ARCHITECTURE.md, and a tidy test holds it.
-    module("CacheTypes", ["CXXHash"]),
+    module("CacheTypes", ["CXXHash", "CMapGuard"]),
     module("PoolStorage", ["CacheTypes"]),
     module("RowStorage", ["CacheTypes", "CSQLite", "CPageVFS", "CKernels"]),
     module("KVRuntime", ["CacheTypes", "CKernels"]),
@@ -82,6 +83,9 @@ let package = Package(
     tests(
       "CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CSQLite", "CZlib"],
       exclude: ["Snapshots"]),
+    tests(
+      "FuzzTests", ["CollectiveKV", "PoolStorage", "RowStorage", "CacheTypes", "CKVDBCommand", "CSQLite"],
+      exclude: ["Corpus"]),
     tests("TidyTests"),
   ]
 )

@@ -85,11 +85,13 @@ struct Append: ParsableCommand {
     var first = 0
     while first < tensors.rowCount {
       let end = first + min(batchRowCount, tensors.rowCount - first)
-      var requests = tensors.requests(first..<end)
-      let counts = requests.map(\.rows.count)
-      var batch = requests.map(\.request)
-      requests = []
+      var counts: [Int] = []
+      var batch: [AppendRequest] = []
       do {
+        for (rows, request) in try tensors.requests(first..<end) {
+          counts.append(rows.count)
+          batch.append(request)
+        }
         if numbersRows { try replay.number(&batch, counts: counts, store) }
         try store.append(batch, repeats: repeats)
       } catch {

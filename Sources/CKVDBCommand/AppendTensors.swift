@@ -192,7 +192,9 @@ struct TensorAppend {
   // MARK: Batches
 
   /// The rows of a range, gathered by user; users in the order of their first row.
-  func requests(_ range: Range<Int>) -> [(rows: [Int], request: AppendRequest)] {
+  ///
+  /// - Throws: `StoreError.invalidInput` if the file was cut short since it was opened.
+  func requests(_ range: Range<Int>) throws(StoreError) -> [(rows: [Int], request: AppendRequest)] {
     var places: [UserID: Int] = [:]
     var gathered: [(user: UserID, rows: [Int])] = []
     for row in range {
@@ -204,7 +206,9 @@ struct TensorAppend {
         gathered.append((user, [row]))
       }
     }
-    return gathered.map { ($0.rows, request($0.user, $0.rows)) }
+    let requests = gathered.map { ($0.rows, request($0.user, $0.rows)) }
+    try file.checkWhole()
+    return requests
   }
 
   private func request(_ user: UserID, _ rows: [Int]) -> AppendRequest {

@@ -154,7 +154,8 @@ struct Attend: ParsableCommand {
     var first = 0
     while first < input.count {
       let end = min(first + input.batchCount, input.count)
-      let responses = try store.attend((first..<end).map(input.request), layer: layer, function)
+      let requests = try naming(queries) { try input.requests(first..<end) }
+      let responses = try store.attend(requests, layer: layer, function)
       for (request, response) in zip(first..<end, responses) {
         if let error = response.error {
           progress.clear()

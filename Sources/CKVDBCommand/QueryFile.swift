@@ -3,12 +3,12 @@
 /// opened, with the tensor and the row in the message; what only the store can know, a request's answer says.
 
 internal import ArgumentParser
-internal import CacheTypes
-internal import CollectiveKV
+package import CacheTypes
+package import CollectiveKV
 internal import PoolStorage
 
 /// An attention function's name on the command line.
-enum AttentionName: String, CaseIterable, ExpressibleByArgument {
+package enum AttentionName: String, CaseIterable, ExpressibleByArgument {
   case softmax, topk, select, simhash, sdim
   case sdimSum = "sdim-sum"
   case silu
@@ -28,10 +28,11 @@ enum AttentionName: String, CaseIterable, ExpressibleByArgument {
 }
 
 /// The queries of R requests, and what their attention function takes beside them.
-struct QueryFile {
-  let count: Int
+package struct QueryFile {
+  package let count: Int
   /// C: queries of one request.
-  let queryCount: Int
+  package let queryCount: Int
+  private let file: SafetensorsFile
   private let users: UserColumn
   private let queries: TensorRows
   /// Either one per request or one per query.
@@ -43,8 +44,8 @@ struct QueryFile {
 
   /// - Parameters:
   ///   - searchWidth: d_k of the layer that is searched, if one is.
-  init(path: String, for attention: AttentionName, keyWidth: Int, searchWidth: Int?) throws(StoreError) {
-    let file = try SafetensorsFile(path: path, followsLinks: true)
+  package init(path: String, for attention: AttentionName, keyWidth: Int, searchWidth: Int?) throws(StoreError) {
+    file = try SafetensorsFile(path: path, followsLinks: true)
     users = try UserColumn(file)
     count = users.count
     guard let info = file.info("query") else { throw file.failure("no tensor \"query\"") }
@@ -63,6 +64,7 @@ struct QueryFile {
     }
     rotations = try Self.rotations(file, attention, keyWidth: keyWidth)
     bias = attention == .siluBias ? try Self.positionBias(file) : []
+    try file.checkWhole()
   }
 
   /// One number per query: the file's `position` is `[R]` or `[R, C]`.
@@ -119,7 +121,7 @@ struct QueryFile {
   }
 
   /// The attention function with its parameters, those of the file's included.
-  func function(
+  package func function(
     _ name: AttentionName, top: Int, divisor: Float?, selectLayer: Int?, scale: Float?, window: Int?
   ) -> Attention {
     let kind: Attention.Kind =
@@ -139,7 +141,14 @@ struct QueryFile {
   /// Requests per call: enough for every core, few enough to hold.
   var batchCount: Int { max(1, min(1_024, 65_536 / max(queryCount, 1))) }
 
-  func request(_ index: Int) -> AttendRequest {
+  /// Requests of a batch; throws if the file was cut short since it was opened.
+  package func requests(_ range: Range<Int>) throws(StoreError) -> [AttendRequest] {
+    let requests = range.map(request)
+    try file.checkWhole()
+    return requests
+  }
+
+  private func request(_ index: Int) -> AttendRequest {
     let own = positions.map { $0[index * queryCount..<(index + 1) * queryCount].map { Int($0) } }
     return AttendRequest(
       user: users[index], queries: Self.row(index, of: queries), positions: own,

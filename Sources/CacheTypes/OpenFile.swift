@@ -81,6 +81,7 @@ package struct OpenFile: ~Copyable, Sendable {
   }
 
   /// Maps the whole file for reading. The mapping outlives the descriptor and is undone once, by the result's release.
+  /// Should somebody cut the file short, it reads as zeros there and `isWhole` says so.
   package func map() throws(StoreError) -> TensorMemory {
     let count = try byteCount()
     guard count > 0 else {
@@ -88,9 +89,14 @@ package struct OpenFile: ~Copyable, Sendable {
     }
     let start = unsafe mmap(nil, count, PROT_READ, MAP_SHARED, descriptor, 0)
     guard let start = unsafe start, unsafe start != MAP_FAILED else { throw FileSystem.failure("mmap", path) }
-    return unsafe TensorMemory(UnsafeRawBufferPointer(start: start, count: count)) { start, count in
+    let memory = unsafe TensorMemory(mapping: UnsafeRawBufferPointer(start: start, count: count)) { start, count in
       _ = unsafe munmap(UnsafeMutableRawPointer(mutating: start), count)
     }
+    guard let memory else {
+      _ = unsafe munmap(start, count)
+      throw FileSystem.failure("mmap", path, EMFILE)
+    }
+    return memory
   }
 
   private static func openDescriptor(_ path: String, _ access: Access) throws(StoreError) -> Int32 {

@@ -1,20 +1,47 @@
 /// A read-only tensor over memory that somebody else owns: a mapped blob, or an array in a test. The tensor keeps the
-/// owner alive; nobody gets at the bytes outside a closure.
+/// owner alive; nobody gets at the bytes outside a closure. A mapped file may be cut short by somebody else: whoever
+/// has read from one asks whether it is still whole before the numbers are believed.
+
+internal import CMapGuard
 
 /// Keeps a region of memory readable, and gives it back once.
 @safe package final class TensorMemory: @unchecked Sendable {
   private let start: UnsafeRawPointer?
   package let byteCount: Int
   private let release: @Sendable (UnsafeRawPointer?, Int) -> Void
+  /// The number that a mapping has with the guard against SIGBUS.
+  private let guardedRange: Int32?
 
   /// Takes over `bytes`: immutable from now on, handed to `release` exactly once.
   package init(_ bytes: UnsafeRawBufferPointer, release: @escaping @Sendable (UnsafeRawPointer?, Int) -> Void) {
     unsafe start = bytes.baseAddress
     byteCount = bytes.count
     unsafe self.release = release
+    guardedRange = nil
   }
 
-  deinit { unsafe release(start, byteCount) }
+  /// Takes over a mapping of a whole file, which from now on reads as zeros where the file ends too early. Its last
+  /// byte that is not zero is looked for, which as a rule reads one page.
+  ///
+  /// - Parameter bytes: 1 or more, from the start of a page on.
+  /// - Returns: `nil` if there are too many mappings already, or SIGBUS cannot be handled; `bytes` stay the caller's.
+  package init?(mapping bytes: UnsafeRawBufferPointer, release: @escaping @Sendable (UnsafeRawPointer?, Int) -> Void) {
+    let range = unsafe ckv_guard_add(bytes.baseAddress, bytes.count)
+    guard range >= 0 else { return nil }
+    unsafe start = bytes.baseAddress
+    byteCount = bytes.count
+    unsafe self.release = release
+    guardedRange = range
+  }
+
+  deinit {
+    if let guardedRange { ckv_guard_remove(guardedRange) }
+    unsafe release(start, byteCount)
+  }
+
+  /// Whether what this thread has read so far is what the file held when mapped. False for good once the file was
+  /// found cut or unreadable. Costs two loads; memory that is no mapping is always whole.
+  package var isWhole: Bool { guardedRange.map { ckv_guard_is_whole($0) } ?? true }
 
   @inline(__always)
   package func withUnsafeBytes<Result: ~Copyable, Failure: Error>(

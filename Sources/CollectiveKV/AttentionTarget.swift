@@ -2,6 +2,7 @@
 /// Batches over stored histories and stages both go through it.
 
 internal import KVRuntime
+internal import PoolStorage
 internal import RowStorage
 
 /// Made once per call, applied to every request of it.
@@ -13,6 +14,8 @@ final class AttentionTarget: Sendable {
   /// Tables of the queries of every request, where somebody has made them.
   let candidates: CandidateTables?
   private let tensors: LayerTensors
+  /// What the tensors lie in: nothing computed from them is returned unless it is whole afterwards.
+  private let pool: MappedPool
   private let scale: Float?
   private let window: Int?
   private let function: Function
@@ -36,6 +39,7 @@ final class AttentionTarget: Sendable {
     self.candidates = candidates
     self.shape = shape
     self.tensors = tensors
+    pool = store.pool
     scale = attention.scale ?? settings.scale
     window = attention.window
     var searched: Int?
@@ -144,6 +148,7 @@ final class AttentionTarget: Sendable {
     let output = try function(request.selectQueries, search).attend(
       queries, found.entries.layers[number], count: found.positions.count, shape: shape, tensors: tensors,
       candidates: candidates)
+    try pool.checkWhole()
     return AttendResponse(output: output, length: found.length, error: nil)
   }
 
@@ -151,9 +156,11 @@ final class AttentionTarget: Sendable {
   func tables(_ queries: [Float], count: Int, byteLimit: Int) throws(StoreError) -> CandidateTables {
     var goesInBlocks = false
     if case .known(let function) = function { goesInBlocks = function.goesInBlocks }
-    return try CandidateTables(
+    let tables = try CandidateTables(
       AttentionQueries(values: queries, count: count, scale: scale), goesInBlocks: goesInBlocks, shape: shape,
       tensors: tensors, byteLimit: byteLimit)
+    try pool.checkWhole()
+    return tables
   }
 
   /// Attention of one query per staged position.
@@ -165,8 +172,10 @@ final class AttentionTarget: Sendable {
   ) throws(StoreError) -> [Float] {
     let queries = AttentionQueries(values: queries, count: count, positions: nil, window: window, scale: scale)
     let mask: KVRuntime.StageMask = mask == .causal ? .causal : .historyAndSelf
-    return try function(selectQueries, search).attend(
+    let output = try function(selectQueries, search).attend(
       queries, mask: mask, storedCount: stored, entries, count: stored + count, shape: shape, tensors: tensors)
+    try pool.checkWhole()
+    return output
   }
 
   private func function(_ queries: [Float]?, _ entries: LayerEntries?) throws(StoreError) -> AttentionFunction {

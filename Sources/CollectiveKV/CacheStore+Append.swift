@@ -160,7 +160,9 @@ extension CacheStore {
       }
       entries = try encoder().encode(
         embeddings: embeddings, count: count, isPerLayer: isPerLayer, items: items.isEmpty && count > 0 ? nil : items)
-    case .itemEmbeddings: entries = try encoder().encode(items: items)
+    case .itemEmbeddings:
+      entries = try encoder().encode(items: items)
+      try pool.checkWhole()
     case .entries: entries = try gatherEntries(requests, count)
     }
     if entries.items == nil, !items.isEmpty { entries.items = items }

@@ -91,6 +91,7 @@ extension CacheStore {
     let (shape, tensors, _) = try self.layer(layer)
     let (keys, values) = Reconstruction.reconstruct(
       entries.layers[layer], count: entries.count, range: 0..<entries.count, shape: shape, tensors: tensors)
+    try pool.checkWhole()
     return FullKV(
       positions: first..<first + entries.count, keyWidth: shape.key.width, valueWidth: shape.value?.width ?? 0,
       keys: keys, values: values)

@@ -32,7 +32,8 @@ extension CacheStore {
   /// - Returns: the positions that were written.
   /// - Throws: `StoreError.unknownUser`, `.staleUser`, `.damaged`, `.invalidInput` for a layer that does not exist or
   ///   has no values, an element type other than f32, f16 or bf16, rows that overlap, or memory too small for the
-  ///   rows; nothing was written then.
+  ///   rows; nothing was written then. If the pool's file was cut short during the call, `.damaged`, and what was
+  ///   written means nothing.
   /// - Complexity: O(n (d_k + d_v)).
   @discardableResult
   public func reconstruct(
@@ -53,6 +54,7 @@ extension CacheStore {
         found.entries.layers[layer], count: found.positions.count,
         range: positions.lowerBound - first..<positions.upperBound - first, shape: shape, tensors: tensors,
         keys: keyMemory, values: valueMemory)
+      try pool.checkWhole()
       return positions
     }
   }

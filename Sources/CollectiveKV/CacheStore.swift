@@ -65,12 +65,14 @@ public final class CacheStore: Sendable {
       for layer in pool.model.layers.indices { try pool.verify(layer: layer) }
       try pool.verifyItemEmbedding()
       let made = Encoder(shape: model.shape, layers: pool.model.layers, itemEmbedding: pool.model.itemEmbedding)
+      try pool.checkWhole()
       encoder = made
       return made
     }
   }
 
-  /// The tensors and the shape of a layer, its blob's checksums verified.
+  /// The tensors and the shape of a layer, its blob's checksums verified. Whoever reads from the tensors calls
+  /// `pool.checkWhole()` after that: the file may be cut short at any time.
   func layer(_ number: Int) throws(StoreError) -> (LayerShape, LayerTensors, LayerSettings) {
     guard model.shape.layers.indices.contains(number) else {
       throw .invalidInput("layer \(number) does not exist: the model has \(model.shape.layers.count)")

@@ -1,5 +1,6 @@
 /// A store's blob, mapped. It owns the mapping and knows which chunks have been compared with the record. The header is
-/// checked at once; the tensors' bytes when a layer is first used, so that opening a large blob costs nothing.
+/// checked at once; the tensors' bytes when a layer is first used, so that opening a large blob costs nothing. That the
+/// file has not been cut short since is for the reader to check after reading: `checkWhole`.
 
 package import CacheTypes
 internal import Synchronization
@@ -31,6 +32,7 @@ package final class MappedPool: Sendable {
     let headerEnd = try Self.headerEnd(memory, record, path)
     let file = try SafetensorsFile(memory: memory, path: path, role: .blob)
     let model = try Model(file, digest: record.digest, checksNumbers: false)
+    try file.checkWhole()
     self.record = record
     self.file = file
     self.model = model
@@ -51,6 +53,7 @@ package final class MappedPool: Sendable {
   package func verifyAll() throws(StoreError) {
     for chunk in 0..<PoolBlob.chunkCount(byteCount: record.byteCount) { try compare(chunk) }
     let digest = unsafe file.withUnsafeBytes { unsafe Checksum.xxh128($0) }
+    try checkWhole()
     guard digest == record.digest else {
       throw file.failure("the digest is \(Hex.encode(digest)), expected \(Hex.encode(record.digest))")
     }
@@ -69,6 +72,12 @@ package final class MappedPool: Sendable {
   /// The same for `items.embedding`, if there is one.
   package func verifyItemEmbedding() throws(StoreError) { try verify(parts[model.layers.count]) }
 
+  /// To be called when tensors were read, before anything that came of them is returned.
+  ///
+  /// - Throws: `damaged` if the blob was cut short since it was opened, or a page of it could not be read.
+  /// - Complexity: two loads.
+  package func checkWhole() throws(StoreError) { try file.checkWhole() }
+
   private func verify(_ part: Part) throws(StoreError) {
     if part.isVerified.load(ordering: .acquiring) { return }
     for chunk in part.chunks {
@@ -83,7 +92,9 @@ package final class MappedPool: Sendable {
   }
 
   private func compare(_ chunk: Int) throws(StoreError) {
-    if let difference = Self.difference(file.memory, record, chunk: chunk) {
+    let difference = Self.difference(file.memory, record, chunk: chunk)
+    try checkWhole()
+    if let difference {
       let range = Self.bytes(chunk: chunk, record)
       let names = file.tensors.filter { $0.byteRange.overlaps(range) && !$0.name.hasPrefix("_pad.") }.map(\.name)
       let held = (range.lowerBound < Self.dataStart(file) ? ["the header"] : []) + names
@@ -129,7 +140,7 @@ package final class MappedPool: Sendable {
     do throws(HeaderFault) {
       end = try SafetensorsFile.headerEnd(memory)
     } catch {
-      throw FileRole.blob.failure(path, error.reason)
+      throw FileRole.blob.failure(path, memory.isWhole ? error.reason : SafetensorsFile.cutReason)
     }
     try compareHeader(memory, record, path, 1..<chunks(0..<end).upperBound)
     return end
@@ -139,9 +150,9 @@ package final class MappedPool: Sendable {
     _ memory: TensorMemory, _ record: BlobRecord, _ path: String, _ chunks: Range<Int>
   ) throws(StoreError) {
     for chunk in chunks {
-      if let difference = difference(memory, record, chunk: chunk) {
-        throw .damaged("\(path): \(difference); it holds the header")
-      }
+      let difference = difference(memory, record, chunk: chunk)
+      guard memory.isWhole else { throw .damaged("\(path): \(SafetensorsFile.cutReason)") }
+      if let difference { throw .damaged("\(path): \(difference); it holds the header") }
     }
   }
 

@@ -46,11 +46,18 @@ package enum PoolBlob {
       switch piece {
       case .padding(let count): try writer.append(Array(padding.prefix(count)))
       case .tensor(let info):
-        try unsafe file.withUnsafeBytes { (bytes) throws(StoreError) in
-          try unsafe writer.append(UnsafeRawBufferPointer(rebasing: bytes[info.byteRange]))
+        do throws(StoreError) {
+          try unsafe file.withUnsafeBytes { (bytes) throws(StoreError) in
+            try unsafe writer.append(UnsafeRawBufferPointer(rebasing: bytes[info.byteRange]))
+          }
+        } catch {
+          // A model that was cut cannot be written from: the system's error would name the wrong file.
+          try file.checkWhole()
+          throw error
         }
       }
     }
+    try file.checkWhole()
     var record = BlobRecord(name: "", byteCount: 0, digest: [], chunkChecksums: [])
     try writer.finish { (memory) throws(StoreError) in
       record = unsafe memory.withUnsafeBytes { unsafe Self.record($0) }

@@ -1,6 +1,7 @@
 /// One safetensors file, mapped and parsed. It owns the mapping, which its tensors keep alive, and relies on
 /// SafetensorsHeader for every range it reads; it never reads a byte that the header did not place. The content of a
-/// file that somebody else changes while it is mapped changes too: a blob is written once for that reason.
+/// file that somebody else changes while it is mapped changes too: a blob is written once for that reason. One that is
+/// cut short is found out: here when numbers are copied, by `checkWhole` when they are read where they lie.
 
 package import CacheTypes
 
@@ -37,8 +38,9 @@ package final class SafetensorsFile: Sendable {
     do throws(HeaderFault) {
       header = try Self.header(memory)
     } catch {
-      throw role.failure(path, error.reason)
+      throw role.failure(path, memory.isWhole ? error.reason : Self.cutReason)
     }
+    guard memory.isWhole else { throw role.failure(path, Self.cutReason) }
     metadata = header.metadata
     tensors = header.tensors
     var places: [[UInt8]: Int] = [:]
@@ -58,7 +60,11 @@ package final class SafetensorsFile: Sendable {
   }
 
   /// The numbers of an F32, F16 or BF16 tensor, widened; `nil` if there is none of that name.
-  package func floats(_ name: String) throws(StoreError) -> [Float]? { try tensor(name)?.floats() }
+  package func floats(_ name: String) throws(StoreError) -> [Float]? {
+    let numbers = try tensor(name)?.floats()
+    try checkWhole()
+    return numbers
+  }
 
   /// The numbers of a tensor of any integer type; `nil` if there is none of that name.
   ///
@@ -66,15 +72,15 @@ package final class SafetensorsFile: Sendable {
   package func integers(_ name: String) throws(StoreError) -> [Int64]? {
     guard let info = info(name) else { return nil }
     switch info.dtype {
-    case .u8: return widened(info, UInt8.self)
-    case .i8: return widened(info, Int8.self)
-    case .u16: return widened(info, UInt16.self)
-    case .i16: return widened(info, Int16.self)
-    case .u32: return widened(info, UInt32.self)
-    case .i32: return widened(info, Int32.self)
-    case .i64: return widened(info, Int64.self)
+    case .u8: return try widened(info, UInt8.self)
+    case .i8: return try widened(info, Int8.self)
+    case .u16: return try widened(info, UInt16.self)
+    case .i16: return try widened(info, Int16.self)
+    case .u32: return try widened(info, UInt32.self)
+    case .i32: return try widened(info, Int32.self)
+    case .i64: return try widened(info, Int64.self)
     case .u64:
-      let numbers = widened(info, Int64.self)
+      let numbers = try widened(info, Int64.self)
       if let index = numbers.firstIndex(where: { $0 < 0 }) {
         throw failure(
           "tensor \(name.debugDescription) at index \(index) is \(UInt64(bitPattern: numbers[index])), "
@@ -89,8 +95,20 @@ package final class SafetensorsFile: Sendable {
   /// The bytes of a tensor of any type; `nil` if there is none of that name.
   package func bytes(_ name: String) throws(StoreError) -> [UInt8]? {
     guard let info = info(name) else { return nil }
-    return unsafe memory.withUnsafeBytes { unsafe Array($0[info.byteRange]) }
+    let bytes = unsafe memory.withUnsafeBytes { unsafe Array($0[info.byteRange]) }
+    try checkWhole()
+    return bytes
   }
+
+  /// To be called when tensors' bytes were read where they lie, before anything that came of them is used.
+  ///
+  /// - Throws: the role's error if the file was cut short since it was mapped, or a page of it could not be read.
+  /// - Complexity: two loads.
+  package func checkWhole() throws(StoreError) {
+    if !memory.isWhole { throw failure(Self.cutReason) }
+  }
+
+  static let cutReason = "the file was truncated or became unreadable while it was open"
 
   /// The whole file.
   package func withUnsafeBytes<Result: ~Copyable, Failure: Error>(
@@ -117,14 +135,16 @@ package final class SafetensorsFile: Sendable {
 
   private func widened<Number: FixedWidthInteger & BitwiseCopyable>(
     _ info: TensorInfo, _ type: Number.Type
-  ) -> [Int64] {
-    unsafe memory.withUnsafeBytes { bytes in
+  ) throws(StoreError) -> [Int64] {
+    let numbers = unsafe memory.withUnsafeBytes { bytes in
       (0..<info.count).map { index in
         let offset = info.byteRange.lowerBound + index * info.dtype.byteCount
         return unsafe Int64(
           truncatingIfNeeded: Number(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: type)))
       }
     }
+    try checkWhole()
+    return numbers
   }
 
   private func wrongType(_ info: TensorInfo, expected: String) -> StoreError {

@@ -127,7 +127,9 @@ package struct SafetensorsWriter: ~Copyable {
     }
     try flush()
     try file.sync()
-    let final = try name(file.map())
+    let memory = try file.map()
+    let final = try name(memory)
+    guard memory.isWhole else { throw .damaged("\(temporaryPath): \(SafetensorsFile.cutReason)") }
     try FileSystem.rename(temporaryPath, to: final, replacing: true)
     isFinished = true
     try FileSystem.syncDirectory(FileSystem.directory(of: final))

@@ -107,7 +107,8 @@ extension RowStore {
 
   private func readForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
-    try pass.arena.read(writer.session, through: min(pass.through + Self.foldStepRowCount, pass.last))
+    let start = try writer.session.lastGap(after: pass.through, upTo: pass.last)
+    try pass.arena.read(writer.session, through: min(start + Self.foldStepRowCount, pass.last))
     guard pass.through == pass.last || pass.arena.isFull else { return }
     writer.fold!.phase = .copying
   }
@@ -134,7 +135,8 @@ extension RowStore {
     let through = writer.fold!.through
     try writer.session.setSynced(false)
     let (deleted, meta) = try withoutTailRows(writer) { (meta) throws(StoreError) in
-      let end = min(meta.foldedSeq + Self.foldStepRowCount, through)
+      let start = try writer.session.lastGap(after: meta.foldedSeq, upTo: through)
+      let end = min(start + Self.foldStepRowCount, through)
       guard end > meta.foldedSeq else { return 0 }
       writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
       writer.session.deleteTailRange.bind(end, at: 2)
@@ -179,5 +181,15 @@ extension RowStore {
     let own = try generation(Int64(newest.generation), writer.session.reading)
     let target = own.modelID == current.modelID ? current : own
     try extendBlocks(of: user, rows, to: target, arena: arena, writer)
+  }
+}
+
+extension WriteSession {
+  /// The last number up to which no row follows `seq`; at most `last`. Numbers without rows are stepped over: there may
+  /// be more of them than anybody could count through.
+  fileprivate func lastGap(after seq: Int64, upTo last: Int64) throws(StoreError) -> Int64 {
+    let rows = try connection.prepare("SELECT seq FROM tail WHERE seq > ?1 ORDER BY seq LIMIT 1")
+    rows.bind(seq, at: 1)
+    return try rows.step() ? max(seq, min(rows.integer(0) - 1, last)) : last
   }
 }

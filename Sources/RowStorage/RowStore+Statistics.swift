@@ -43,6 +43,12 @@ extension RowStore {
         if try snapshot.modelID(of: user) != modelID { stale += 1 }
       }
       let positions = Int(snapshot.meta.positions)
+      // Sizes in bits, the widest there are: the counter is the file's word.
+      let shapes = [current.layout.shape, model.shape]
+      let widest = max(current.layout.bitsPerPosition, shapes.map { max($0.fullWidth, $0.userWidth) }.max() ?? 0) * 32
+      guard !positions.multipliedReportingOverflow(by: max(widest, 1)).overflow else {
+        throw .damaged("\(path): meta counts \(positions) positions, more than any store holds")
+      }
       return RowStatistics(
         element: current.layout.element, columns: current.layout.columns, pageByteCount: pageByteCount,
         blockCapacity: current.blockCapacity, users: users, staleUsers: stale, positions: positions,

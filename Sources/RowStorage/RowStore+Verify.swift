@@ -27,7 +27,7 @@ extension RowStore {
     return try withReader { (session) throws(StoreError) in
       let meta = try session.beginReading()
       defer { session.endReading() }
-      var check = RowCheck(store: self, session: session)
+      var check = RowCheck(store: self, session: session, meta: meta)
       let blocks = check.counting("SELECT count(*) FROM block")
       check.total = blocks + meta.tailRowCount
       check.checkDatabase()
@@ -45,6 +45,7 @@ extension RowStore {
   private struct RowCheck {
     let store: RowStore
     let session: ReadSession
+    let meta: Meta
     var found = RowVerification()
     var total = 0
     private var user: UserID?
@@ -55,9 +56,10 @@ extension RowStore {
     /// Ends of users that have tail rows: blocks first, then the tail's.
     private var tailEnds: [UserID: Int] = [:]
 
-    init(store: RowStore, session: ReadSession) {
+    init(store: RowStore, session: ReadSession, meta: Meta) {
       self.store = store
       self.session = session
+      self.meta = meta
     }
 
     mutating func note(_ reason: String, user: UserID? = nil, position: Int? = nil) {
@@ -140,7 +142,9 @@ extension RowStore {
         let rows = try check.session.connection.prepare(
           "SELECT seq, user, position, count, generation, checksum, payload FROM tail ORDER BY seq")
         while try rows.step() {
-          let place = RowPlace(try check.session.readTailRow(rows))
+          let row = try check.session.readTailRow(rows)
+          let place = RowPlace(row)
+          check.noteUnreachable(row)
           var end: Int
           if let known = check.tailEnds[place.user] {
             end = known
@@ -159,6 +163,15 @@ extension RowStore {
       }
     }
 
+    /// Readers look for tail rows between the two counters alone.
+    private mutating func noteUnreachable(_ row: TailRow) {
+      if row.seq >= meta.nextSeq || row.seq <= meta.foldedSeq {
+        note(
+          "tail row \(row.seq) is not between meta's folded_seq \(meta.foldedSeq) and next_seq \(meta.nextSeq)",
+          user: row.user, position: Int(row.position))
+      }
+    }
+
     private mutating func noteGap(_ place: RowPlace, _ end: Int) {
       let reason =
         place.position > end ? "positions \(end) to \(place.position) are missing" : "positions are held twice"
@@ -173,10 +186,7 @@ extension RowStore {
         do throws(StoreError) {
           let generation = try store.generation(place.generation, session)
           guard place.count > 0 else { return unsafe payload.isEmpty ? nil : "a marker with a payload" }
-          var entries = Entries(zeroed: generation.layout.shape, count: place.count)
-          try unsafe generation.codec.unpack(
-            payload, count: place.count, range: 0..<place.count, wanted: 0..<entries.layers.count, into: &entries,
-            at: 0, place: "payload")
+          try unsafe generation.codec.check(payload, count: place.count)
           return nil
         } catch { return error.description }
       }

@@ -21,7 +21,9 @@ final class TailArena {
 
   /// Bytes at which the arena takes no more.
   private static let byteLimit = 8 << 20
-  var isFull: Bool { bytes.count >= Self.byteLimit }
+  var isFull: Bool { bytes.count >= Self.byteLimit || isAtEnd }
+  /// The next row's number is too far from the first one's.
+  private var isAtEnd = false
 
   /// - Parameter expectedCount: rows that are likely to come.
   init(after seq: Int64, expectedCount: Int) {
@@ -38,7 +40,8 @@ final class TailArena {
     let path = session.connection.path
     while try session.tailRange.step() {
       let row = try session.reading.readTailRow(session.tailRange)
-      guard !isFull, row.seq - first < Int64(UInt32.max) else {
+      isAtEnd = row.seq - first >= Int64(UInt32.max)
+      guard !isFull else {
         through = row.seq - 1
         return
       }

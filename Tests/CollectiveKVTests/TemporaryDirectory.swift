@@ -8,9 +8,10 @@ import Foundation
 final class TemporaryDirectory: Sendable {
   let path: String
 
-  init() throws {
+  /// - Parameter isOnDisk: somewhere that is no memory, for what file systems do differently.
+  init(isOnDisk: Bool = false) throws {
     let memory = "/dev/shm"
-    let parent = FileSystem.isWritable(memory) ? memory : FileManager.default.temporaryDirectory.path
+    let parent = !isOnDisk && FileSystem.isWritable(memory) ? memory : FileManager.default.temporaryDirectory.path
     path = "\(parent)/ckvdb-store-\(UUID().uuidString)"
     try FileSystem.makeDirectory(path)
   }

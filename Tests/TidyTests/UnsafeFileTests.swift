@@ -70,6 +70,7 @@ struct UnsafeFileTests {
     "Sources/RowStorage/Quantiser.swift",
     "Sources/RowStorage/ReaderPool.swift",
     "Sources/RowStorage/RowChecksum.swift",
+    "Sources/RowStorage/RowCodec+Check.swift",
     "Sources/RowStorage/RowCodec+Slice.swift",
     "Sources/RowStorage/RowCodec.swift",
     "Sources/RowStorage/RowStore+Blocks.swift",

@@ -44,7 +44,7 @@ final class HashCodes {
     words = rotations.words
     kept = rotations.kept
     kernels = Kernels.activeHashes
-    let listed = AttentionLayer.usesTable(positions.count, key) ? min(positions.count, key.poolRows) : 0
+    let listed = Self.listsRows(positions.count, key) ? min(positions.count, key.poolRows) : 0
     let steps = rotations.steps(ofWord: 0)
     stepsAtOnce = listed * steps * HashRotations.stepBits <= Self.heldCount ? steps : 1
     scratch = HashScratch.take(
@@ -82,13 +82,18 @@ final class HashCodes {
     }
   }
 
+  /// Whether rotations are scored with the pool rows in use, each once, or position by position.
+  private static func listsRows(_ positions: Int, _ key: PartShape) -> Bool {
+    positions >= key.poolRows / 4 && AttentionLayer.canUseTables(key)
+  }
+
   // MARK: Keys
 
   /// Hashes the keys in `range`.
   func encode(_ keys: SideColumns, _ range: Range<Int>) {
     precondition(range.lowerBound >= positions.lowerBound && range.upperBound <= positions.upperBound)
     let target = unsafe scratch.codes + (range.lowerBound - positions.lowerBound) * words
-    let listsRows = AttentionLayer.usesTable(range.count, shape)
+    let listsRows = Self.listsRows(range.count, shape)
     if let table = kept?.table(insteadOf: listsRows ? min(range.count, shape.poolRows) : range.count) {
       unsafe look(up: table, keys, range, into: target)
     } else if listsRows {
