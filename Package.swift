@@ -67,12 +67,14 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // The file calls of test processes; no product links it.
+    .target(name: "CFileShim", path: "Tests/CFileShim", cSettings: cSettings),
     tests("CacheTypesTests", ["CacheTypes"]),
     tests("PoolStorageTests", ["PoolStorage", "CacheTypes"]),
     tests("PageVFSTests", ["CPageVFS", "CSQLite", "CXXHash"]),
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
-    tests("CollectiveKVTests", ["CollectiveKV", "PoolStorage", "CSQLite"], exclude: ["Cases"]),
+    tests("CollectiveKVTests", ["CollectiveKV", "PoolStorage", "CSQLite", "CFileShim"], exclude: ["Cases"]),
     tests(
       "CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CSQLite", "CZlib"],
       exclude: ["Snapshots"]),
