@@ -39,6 +39,8 @@ final class CrashDisk {
   }
 
   static let sectorByteCount = 512
+  /// Tests are not optimised: bytes are moved in pieces, never one by one.
+  private static let zeros = [UInt8](repeating: 0, count: 65_536)
   private let rootPath: String
   private let root = Node(isDirectory: true)
   private var handles: [Int: Node] = [:]
@@ -126,7 +128,12 @@ final class CrashDisk {
   }
 
   private static func grow(_ bytes: inout [UInt8], to size: Int) {
-    if size > bytes.count { bytes.append(contentsOf: repeatElement(0, count: size - bytes.count)) }
+    bytes.reserveCapacity(size)
+    zeros.withUnsafeBufferPointer { zeros in
+      while bytes.count < size {
+        bytes.append(contentsOf: UnsafeBufferPointer(rebasing: zeros[0..<min(zeros.count, size - bytes.count)]))
+      }
+    }
   }
 
   private static func put(_ new: [UInt8], _ range: Range<Int>, at offset: Int, _ bytes: inout [UInt8]) {

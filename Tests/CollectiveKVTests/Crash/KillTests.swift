@@ -47,8 +47,9 @@ enum KillRole {
     try image.write(below: root)
     let shim = try FileShim(root)
     try steps(workload, root) { _ in }
+    let count = shim.operationCount
     try empty(root)
-    return shim.operationCount
+    return count
   }
 
   private static func empty(_ root: String) throws {
