@@ -1,6 +1,6 @@
-/// What a disk may hold after a loss of power, told from a log of operations. A file is what its last sync left plus any
-/// part of what was written since; a directory holds the names of its last sync plus any of the later changes, each
-/// whole. That is less than any real file system promises.
+/// What a disk may hold after a loss of power, told from a log of operations. A file is what its last sync left plus
+/// any part of what was written since; a directory holds the names of its last sync plus any of the later
+/// changes, each whole. That is less than any real file system promises.
 
 import CollectiveKV
 import Foundation

@@ -93,4 +93,21 @@ struct CrashStateTests {
       Figure.report("power-loss states survived", all.states, of: Self.asked)
     }
   }
+
+  @Test func `an emptied log gets nothing but its header before a sync`() throws {
+    let workload = CrashWorkload.all.first { $0.name == "delete" }!
+    var emptied: Set<Int> = []
+    var seen = 0
+    for operation in try Self.record(workload).log {
+      switch operation {
+      case .truncate(let handle, size: 0): emptied.insert(handle)
+      case .sync(let handle): emptied.remove(handle)
+      case .write(let handle, _, let bytes) where emptied.contains(handle):
+        seen += 1
+        #expect(bytes.count == 32)
+      default: break
+      }
+    }
+    #expect(seen > 0)
+  }
 }

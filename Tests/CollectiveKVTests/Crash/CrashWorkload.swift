@@ -1,5 +1,5 @@
-/// What a store goes through in the tests of crashes and faults, and what it must hold after each step. Rows follow from
-/// numbers, tags, so that a history is a list of tags and every byte of a read is foretold.
+/// What a store goes through in the tests of crashes and faults, and what it must hold after each step. Rows follow
+/// from numbers, tags, so that a history is a list of tags and every byte of a read is foretold.
 
 import CollectiveKV
 import Foundation
@@ -40,10 +40,12 @@ struct CrashWorkload {
   init(_ name: String, _ durability: Durability = .full, after preparation: [CrashStep], _ steps: [CrashStep]) {
     (self.name, self.durability, self.preparation, self.steps) = (name, durability, preparation, steps)
     var state = preparation.reduce(CrashState()) { Self.apply($1, to: $0) }
-    states = [state] + steps.map { step in
-      state = Self.apply(step, to: state)
-      return state
-    }
+    states =
+      [state]
+      + steps.map { step in
+        state = Self.apply(step, to: state)
+        return state
+      }
   }
 
   private static func batch(_ users: Range<Int>, _ count: Int) -> CrashStep { .append(users.map { ($0, count) }) }
@@ -52,19 +54,24 @@ struct CrashWorkload {
   ]
 
   static let all: [CrashWorkload] = [
-    .init("append", after: full, [.append([(0, 1)]), .append([(1, 3)]), .append([(5, 2)]), .reopen, .append([(0, 1)])]),
+    .init(
+      "append", after: full, [.append([(0, 1)]), .append([(1, 3)]), .append([(5, 2)]), .reopen, .append([(0, 1)])]),
     .init("batch", after: full, [batch(0..<6, 4), .append([(2, 60)]), batch(0..<6, 1), .reopen, batch(1..<3, 1)]),
     .init("fold", after: full, [.append([(0, 2)]), .fold, .append([(0, 1), (4, 1)]), .fold, .append([(3, 1)])]),
     .init("swap", after: full, [.append([(0, 1)]), .swap, .append([(0, 2), (5, 1)]), .swap, .append([(1, 1)])]),
     .init("delete", after: full, [.append([(5, 2)]), .delete(1), .append([(1, 2)]), .delete(0), .fold]),
     .init("vacuum", after: full, [.append([(0, 1)]), .vacuum(.init()), .append([(1, 1)]), .reopen]),
     .init("element", after: full, [.vacuum(.init(element: .f32)), .append([(1, 1)]), .vacuum(.init(element: .bf16))]),
-    .init("page size", after: full, [
-      .append([(0, 1)]), .vacuum(.init(pageByteCount: 8_192)), .append([(1, 1)]), .reopen, .append([(1, 1)]),
-    ]),
-    .init("normal", .normal, after: full, [
-      .append([(0, 1)]), batch(0..<6, 2), .fold, .append([(1, 1)]), .delete(2), .vacuum(.init()), .append([(0, 3)]),
-    ]),
+    .init(
+      "page size", after: full,
+      [
+        .append([(0, 1)]), .vacuum(.init(pageByteCount: 8_192)), .append([(1, 1)]), .reopen, .append([(1, 1)]),
+      ]),
+    .init(
+      "normal", .normal, after: full,
+      [
+        .append([(0, 1)]), batch(0..<6, 2), .fold, .append([(1, 1)]), .delete(2), .vacuum(.init()), .append([(0, 3)]),
+      ]),
   ]
 
   // MARK: What is expected
@@ -191,7 +198,9 @@ struct CrashWorkload {
   static func judge(_ root: String, _ candidates: [CrashState]) -> String? {
     do {
       var store: CacheStore? = try open(root, .normal)
-      guard var state = try match(store!, candidates) else { return "commits are missing, halved or invented: \(try contents(store!))" }
+      guard var state = try match(store!, candidates) else {
+        return "commits are missing, halved or invented: \(try contents(store!))"
+      }
       let problems = try store!.verify().problems.filter { !isLeftover($0) }
       guard problems.isEmpty else { return "verify: \(problems)" }
       let more = CrashStep.append([(0, 2), (5, 1)])

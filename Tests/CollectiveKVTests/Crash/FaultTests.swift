@@ -49,7 +49,9 @@ struct FaultTrial {
     if let store {
       // Whatever it says now is right or an error.
       do {
-        if try CrashWorkload.match(store, candidates) == nil { return ("a read is wrong, \(failure as Any)", candidates) }
+        if try CrashWorkload.match(store, candidates) == nil {
+          return ("a read is wrong, \(failure as Any)", candidates)
+        }
       } catch is StoreError {
       } catch {
         return ("\(error)", candidates)
@@ -121,7 +123,8 @@ struct FaultTests {
       total.workloads += 1
       return total
     }
-    print("errors of the system, \(CrashWorkload.all[number].name): \(happened) at \(operations.reduce(0, +)) operations")
+    print(
+      "errors of the system, \(CrashWorkload.all[number].name): \(happened) at \(operations.reduce(0, +)) operations")
     if totals.workloads == CrashWorkload.all.count {
       Figure.report("injected I/O errors", totals.errors, of: Self.asked)
     }
