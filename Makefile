@@ -13,8 +13,8 @@ BENCHMARKS ?=
 QUIET := $(shell test -t 2 || echo --quiet)
 CLANG := $(shell command -v clang || echo cc)
 SWIFT_FILES := $(wildcard Package.swift Sources Tests benchmarks/Package.swift benchmarks/Sources benchmarks/Tests)
-C_FILES := $(wildcard Sources/*/*.c benchmarks/Sources/*/*.c)
-C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include benchmarks/Sources/*/include)) \
+C_FILES := $(wildcard Sources/*/*.c Tests/*/*.c benchmarks/Sources/*/*.c)
+C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include Tests/*/include benchmarks/Sources/*/include)) \
   $(shell pkg-config --cflags sqlite3 libxxhash zlib)
 
 .DEFAULT_GOAL := help
