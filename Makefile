@@ -13,12 +13,12 @@ BENCHMARKS ?=
 QUIET := $(shell test -t 2 || echo --quiet)
 CLANG := $(shell command -v clang || echo cc)
 SWIFT_FILES := $(wildcard Package.swift Sources Tests tools benchmarks/Package.swift benchmarks/Sources benchmarks/Tests)
-C_FILES := $(wildcard Sources/*/*.c benchmarks/Sources/*/*.c)
-C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include benchmarks/Sources/*/include)) \
+C_FILES := $(wildcard Sources/*/*.c Tests/*/*.c benchmarks/Sources/*/*.c)
+C_FLAGS = -Wall -Wextra -Werror -fsyntax-only $(patsubst %,-I%,$(wildcard Sources/*/include Tests/*/include benchmarks/Sources/*/include)) \
   $(shell pkg-config --cflags sqlite3 libxxhash zlib)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz lint format clean prerequisites build strict oracle auc
+.PHONY: help run test torture coverage check bench fuzz lint format clean prerequisites build strict oracle auc
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,17 @@ run: prerequisites ## run the demonstration: made-up events, or EVENTS=FILE MODE
 
 test: prerequisites ## run all tests; CONFIGURATION=release, TESTS='--filter NAME'
 	@echo "Building and running the tests ($(CONFIGURATION))"
-	@$(SWIFT) test $(QUIET) --disable-xctest -c $(CONFIGURATION) $(TESTS)
+	@SWIFT='$(SWIFT)' $(PYTHON) tools/torture quick $(QUIET) --disable-xctest -c $(CONFIGURATION) $(TESTS)
+
+torture: prerequisites ## run the tests of durability at their full size, for hours; TESTS='--filter NAME'
+	@echo "Building the tests (release)"
+	@$(SWIFT) build $(QUIET) -c release --build-tests -Xswiftc -enable-testing
+	@SWIFT='$(SWIFT)' $(PYTHON) tools/torture release --skip-build --disable-xctest -c release \
+	  -Xswiftc -enable-testing $(TESTS)
+
+coverage: prerequisites ## run all tests and print the line coverage of what holds stored data; LEAST=95
+	@$(SWIFT) test $(QUIET) --disable-xctest --enable-code-coverage
+	@SWIFT='$(SWIFT)' $(PYTHON) tools/coverage $(LEAST)
 
 check: ## lint, build with warnings as errors, test: what a change has to pass
 	@$(MAKE) --no-print-directory lint

@@ -74,12 +74,14 @@ let package = Package(
       path: "benchmarks/Sources/AttendPaths",
       swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")] + warnings),
 
+    // The file calls of test processes; no product links it.
+    .target(name: "CFileShim", path: "Tests/CFileShim", cSettings: cSettings),
     tests("CacheTypesTests", ["CacheTypes"]),
     tests("PoolStorageTests", ["PoolStorage", "CacheTypes"]),
     tests("PageVFSTests", ["CPageVFS", "CSQLite", "CXXHash"]),
     tests("RowStorageTests", ["RowStorage", "CacheTypes", "CSQLite"]),
     tests("KVRuntimeTests", ["KVRuntime", "CacheTypes", "CKernels"]),
-    tests("CollectiveKVTests", ["CollectiveKV", "PoolStorage", "CSQLite"], exclude: ["Cases"]),
+    tests("CollectiveKVTests", ["CollectiveKV", "PoolStorage", "CSQLite", "CFileShim"], exclude: ["Cases"]),
     tests(
       "CommandTests", ["CollectiveKV", "PoolStorage", "CacheTypes", "CKVDBCommand", "CSQLite", "CZlib"],
       exclude: ["Snapshots"]),

@@ -29,7 +29,9 @@ static void lengthen(struct log_file *file, sqlite3_int64 end) {
 
 static int log_write(sqlite3_file *face, const void *buffer, int amount, sqlite3_int64 offset) {
   struct log_file *file = (struct log_file *)face;
-  if (offset + amount > file->size) lengthen(file, offset + amount);
+  // Not for the header of an emptied log: until its sync the truncation may be missing from the disk, and zeros over
+  // part of the old frames would leave the rest of them, a log that ends at an older commit, to be played back.
+  if (offset > 0 && offset + amount > file->size) lengthen(file, offset + amount);
   return file->real->pMethods->xWrite(file->real, buffer, amount, offset);
 }
 

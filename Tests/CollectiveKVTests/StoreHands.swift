@@ -52,6 +52,7 @@ final class StoreHands {
       let counts = answers.map { "\($0.output.count)" }.joined(separator: " ")
       return "ok \(full.positions) \(full.keyWidth) \(output.count) \(counts)"
     case "stress": return try stress.play(words)
+    case "kills": return try KillRole.play(words)
     default: break
     }
     guard let store else { throw StoreError.closed }
