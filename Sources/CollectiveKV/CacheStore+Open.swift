@@ -29,13 +29,24 @@ extension CacheStore {
         "a page of \(options.pageByteCount) bytes: choose one of "
           + RowStore.pageByteCounts.map(String.init).joined(separator: ", "))
     }
+    try make(at: path) { (draft) throws(StoreError) in try fill(draft, model: model, options) }
+    return try open(
+      at: path,
+      options: OpenOptions(
+        durability: options.durability, historyCacheByteCount: options.historyCacheByteCount))
+  }
+
+  /// Makes a directory at `path`, which must not exist: filled by `body` beside its place, synced, and renamed when it
+  /// is complete. A failure leaves nothing behind.
+  static func make(at path: String, _ body: (String) throws(StoreError) -> Void) throws(StoreError) {
+    let path = trimmed(path)
     guard try !FileSystem.exists(path) else { throw .alreadyExists(path: path) }
     let parent = FileSystem.directory(of: path)
     let name = path.split(separator: "/").last ?? ""
     let draft = "\(parent)/.\(name).init-\(Hex.encode(randomBytes(8)))"
     try FileSystem.makeDirectory(draft)
     do throws(StoreError) {
-      try fill(draft, model: model, options)
+      try body(draft)
       try FileSystem.syncDirectory(draft)
       try FileSystem.rename(draft, to: path, replacing: false)
     } catch {
@@ -43,10 +54,6 @@ extension CacheStore {
       throw error
     }
     try FileSystem.syncDirectory(parent)
-    return try open(
-      at: path,
-      options: OpenOptions(
-        durability: options.durability, historyCacheByteCount: options.historyCacheByteCount))
   }
 
   /// Opens a store.
@@ -54,6 +61,25 @@ extension CacheStore {
   /// - Throws: `StoreError.notAStore`, `.newerFormat`, `.damaged`, `.io`, `.busy`.
   /// - Complexity: O(rows in the tail); at most 50,000 after a clean close.
   public static func open(at path: String, options: OpenOptions = .init()) throws(StoreError) -> CacheStore {
+    let (path, access) = try place(of: path, options.access)
+    let database = "\(path)/\(StoreFiles.database)"
+    if let byteCount = options.historyCacheByteCount, byteCount < 0 {
+      throw .invalidInput("a cache of \(byteCount) bytes")
+    }
+    let rows = try RowStore(
+      path: database, access: access, syncsCommits: options.durability == .full,
+      historyByteLimit: options.historyCacheByteCount)
+    let pool = try PoolBlob.open(directory: path, record: BlobRecord(rows.model))
+    guard pool.model.shape == rows.model.shape else {
+      throw .damaged("\(path)/\(rows.model.name): the shapes of the model are not those that the database names")
+    }
+    return CacheStore(path: path, rows: rows, pool: pool)
+  }
+
+  /// Checks that a store may be at a path, and says how its database can be opened.
+  static func place(
+    of path: String, _ wanted: OpenOptions.Access
+  ) throws(StoreError) -> (path: String, access: RowStore.Access) {
     let path = trimmed(path)
     switch try FileSystem.kind(path) {
     case .directory: break
@@ -65,17 +91,7 @@ extension CacheStore {
     guard try FileSystem.kind(database) == .file else {
       throw .notAStore(path: path, reason: "it holds no file \(StoreFiles.database)")
     }
-    if let byteCount = options.historyCacheByteCount, byteCount < 0 {
-      throw .invalidInput("a cache of \(byteCount) bytes")
-    }
-    let rows = try RowStore(
-      path: database, access: try access(path, options.access), syncsCommits: options.durability == .full,
-      historyByteLimit: options.historyCacheByteCount)
-    let pool = try PoolBlob.open(directory: path, record: BlobRecord(rows.model))
-    guard pool.model.shape == rows.model.shape else {
-      throw .damaged("\(path)/\(rows.model.name): the shapes of the model are not those that the database names")
-    }
-    return CacheStore(path: path, rows: rows, pool: pool)
+    return (path, try access(path, wanted))
   }
 
   /// Gives a store another model, after a retrain. Users' rows of the old model are stale from then on: reading them
@@ -127,7 +143,7 @@ extension CacheStore {
     return path
   }
 
-  private static func randomBytes(_ count: Int) -> [UInt8] {
+  static func randomBytes(_ count: Int) -> [UInt8] {
     var generator = SystemRandomNumberGenerator()
     return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
   }

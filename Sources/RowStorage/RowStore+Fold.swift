@@ -19,6 +19,8 @@ struct FoldPass {
   /// Users with rows of the pass; `nil` until the first write transaction has brought the overlay up to date.
   var users: [UserID]?
   var nextUser = 0
+  /// Users with a damaged row: theirs stay in the tail, as they are, until somebody deletes or repairs them.
+  var damaged: Set<UserID> = []
 
   /// The rows with this number and below are folded.
   var through: Int64 { arena.through }
@@ -107,7 +109,7 @@ extension RowStore {
 
   private func readForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
-    try pass.arena.read(writer.session, through: min(pass.through + Self.foldStepRowCount, pass.last))
+    try pass.arena.read(writer.session, through: pass.last, limit: Self.foldStepRowCount)
     guard pass.through == pass.last || pass.arena.isFull else { return }
     writer.fold!.phase = .copying
   }
@@ -121,7 +123,12 @@ extension RowStore {
       let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, users.count)
       let target = try generation(meta.generation, writer.session.reading)
       for user in users[slice] {
-        try foldUser(user, through: pass.through, to: target, arena: pass.arena, writer)
+        do throws(StoreError) {
+          try foldUser(user, through: pass.through, to: target, arena: pass.arena, writer)
+        } catch {
+          guard case .damaged = error else { throw error }
+          writer.fold!.damaged.insert(user)
+        }
       }
       return (users, slice.upperBound)
     }
@@ -133,8 +140,12 @@ extension RowStore {
   private func deleteFolded(_ writer: Writer) throws(StoreError) -> Int {
     let through = writer.fold!.through
     try writer.session.setSynced(false)
+    if !writer.fold!.damaged.isEmpty {
+      try keepTailRows(of: writer.fold!.damaged, writer)
+      writer.fold!.damaged = []
+    }
     let (deleted, meta) = try withoutTailRows(writer) { (meta) throws(StoreError) in
-      let end = min(meta.foldedSeq + Self.foldStepRowCount, through)
+      let end = try writer.session.lastTailRow(after: meta.foldedSeq, through: through, limit: Self.foldStepRowCount)
       guard end > meta.foldedSeq else { return 0 }
       writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
       writer.session.deleteTailRange.bind(end, at: 2)
@@ -150,6 +161,23 @@ extension RowStore {
     writer.meta = meta
     if meta.foldedSeq >= through { writer.fold = nil }
     return deleted
+  }
+
+  /// Gives the tail rows of damaged users new numbers beyond all others, in their order and byte for byte: the rows
+  /// between them go, and `folded_seq` moves over where they were. Every index of the tail starts again.
+  private func keepTailRows(of users: Set<UserID>, _ writer: Writer) throws(StoreError) {
+    _ = try writer.session.transaction { (meta) throws(StoreError) in
+      try beginWriting(meta, writer)
+      for user in users.sorted() {
+        for row in memory.withLock({ $0.overlay.rows(of: user, below: .max, endingBeyond: -1) }) {
+          writer.session.renumberTailRow.bind(row.seq, at: 1)
+          writer.session.renumberTailRow.bind(meta.nextSeq, at: 2)
+          try writer.session.renumberTailRow.run()
+          meta.nextSeq += 1
+        }
+      }
+      meta.eraseEpoch += 1
+    }
   }
 
   /// A write transaction that adds no tail row and changes no history. The overlay is told so: sequence numbers that it
