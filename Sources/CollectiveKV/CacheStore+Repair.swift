@@ -1,5 +1,5 @@
-/// Repair: what a damaged store still holds whole becomes a new store. The old one is read and otherwise left alone; the
-/// new one is made beside its place and renamed there when it is complete and on disk.
+/// Repair: what a damaged store still holds whole becomes a new store. The old one is read and otherwise left
+/// alone; the new one is made beside its place and renamed there when it is complete and on disk.
 
 internal import CacheTypes
 internal import PoolStorage

@@ -1,7 +1,7 @@
-/// Salvage: what a damaged database still holds whole is copied, row by row and byte by byte, to a new one. A user keeps
-/// the positions before the first that is damaged or missing: later ones could not keep their numbers. It reads the
-/// source through a connection of its own, because a store with damaged key columns cannot be opened, and never writes
-/// to it. Memory does not grow with the blocks; the tail takes one number per user in it.
+/// Salvage: what a damaged database still holds whole is copied, row by row and byte by byte, to a new one. A user
+/// keeps the positions before the first that is damaged or missing: later ones could not keep their numbers. It
+/// reads the source through a connection of its own, because a store with damaged key columns cannot be opened, and
+/// never writes to it. Memory does not grow with the blocks; the tail takes one number per user in it.
 
 package import CacheTypes
 

@@ -1,5 +1,5 @@
-/// The database that a salvage fills: rows come in as they were, under the generations and numbers that they had. Nobody
-/// else knows it before it is whole, so a commit waits for no disk until the last.
+/// The database that a salvage fills: rows come in as they were, under the generations and numbers that they had.
+/// Nobody else knows it before it is whole, so a commit waits for no disk until the last.
 
 internal import CacheTypes
 

@@ -277,13 +277,9 @@ final class WriteSession {
     let batch = [String](repeating: row, count: Self.tailBatchCount).joined(separator: ", ")
     insertTailBatch = try reading.connection.prepare(insert + batch)
     replaceBlock = try reading.connection.prepare(
-      """
-      REPLACE INTO block(place, count, generation, checksum, payload) VALUES(?1, ?2, ?3, ?4, ?5)
-      """)
+      "REPLACE INTO block(place, count, generation, checksum, payload) VALUES(?1, ?2, ?3, ?4, ?5)")
     giveNumber = try reading.connection.prepare(
-      """
-      INSERT INTO user(number, user) SELECT min(coalesce(min(number), 0), 0) - 1, ?1 FROM user RETURNING number
-      """)
+      "INSERT INTO user(number, user) SELECT min(coalesce(min(number), 0), 0) - 1, ?1 FROM user RETURNING number")
     deleteNumber = try reading.connection.prepare("DELETE FROM user WHERE number = ?1")
     deleteTailRow = try reading.connection.prepare("DELETE FROM tail WHERE seq = ?1")
     deleteTailRange = try reading.connection.prepare("DELETE FROM tail WHERE seq > ?1 AND seq <= ?2")
@@ -359,8 +355,7 @@ final class WriteSession {
     try deleteNumber.run()
   }
 
-  /// Where a stretch of at most `limit` tail rows after a number ends: by the rows that are there, since numbers may be
-  /// far apart.
+  /// Where a stretch of at most `limit` tail rows ends: by the rows that are there, for numbers may be far apart.
   func lastTailRow(after seq: Int64, through last: Int64, limit: Int64) throws(StoreError) -> Int64 {
     tailStep.bind(seq, at: 1)
     tailStep.bind(last, at: 2)

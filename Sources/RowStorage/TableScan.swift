@@ -1,5 +1,5 @@
-/// A scan of one table in the order of its key that damaged pages do not end: where SQLite refuses to go on, the scan
-/// looks for the next key that it can seek, and says what it left out. It holds one row at a time.
+/// A scan of one table in the order of its key that damaged pages do not end: where SQLite refuses to go on, the
+/// scan looks for the next key that it can seek, and says what it left out. It holds one row at a time.
 
 internal import CacheTypes
 
