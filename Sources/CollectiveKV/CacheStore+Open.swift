@@ -42,6 +42,17 @@ extension CacheStore {
         "a page of \(options.pageByteCount) bytes: choose one of "
           + RowStore.pageByteCounts.map(String.init).joined(separator: ", "))
     }
+    try make(at: path) { (draft) throws(StoreError) in try fill(draft, model: model, options) }
+    return try open(
+      at: path,
+      options: OpenOptions(
+        durability: options.durability, historyCacheByteCount: options.historyCacheByteCount))
+  }
+
+  /// Makes a directory at `path`, which must not exist: filled by `body` beside its place, synced, and renamed when it
+  /// is complete. A failure leaves nothing behind.
+  static func make(at path: String, _ body: (String) throws(StoreError) -> Void) throws(StoreError) {
+    let path = trimmed(path)
     guard try !FileSystem.exists(path) else { throw .alreadyExists(path: path) }
     let name = path.split(separator: "/").last ?? ""
     guard !StoreFiles.isDraft(name) else {
@@ -51,7 +62,7 @@ extension CacheStore {
     let draft = "\(parent)/\(StoreFiles.draft(of: name, randomBytes(StoreFiles.draftTagByteCount)))"
     try FileSystem.makeDirectory(draft)
     do throws(StoreError) {
-      try fill(draft, model: model, options)
+      try body(draft)
       try FileSystem.syncDirectory(draft)
       try FileSystem.rename(draft, to: "\(parent)/\(name)", replacing: false)
     } catch {
@@ -59,10 +70,6 @@ extension CacheStore {
       throw error
     }
     try FileSystem.syncDirectory(parent)
-    return try open(
-      at: path,
-      options: OpenOptions(
-        durability: options.durability, historyCacheByteCount: options.historyCacheByteCount))
   }
 
   /// Opens a store.
@@ -128,7 +135,7 @@ extension CacheStore {
   }
 
   /// Where the directory at `path` is, so that no link is followed from here on, nor the working directory asked.
-  private static func place(of path: String) throws(StoreError) -> String {
+  static func place(of path: String) throws(StoreError) -> String {
     guard try FileSystem.exists(path) else { throw .notAStore(path: path, reason: "nothing is there") }
     let name = path.split(separator: "/").last ?? ""
     guard !StoreFiles.isDraft(name) else {
@@ -146,7 +153,7 @@ extension CacheStore {
   }
 
   /// A reader of a directory that it cannot write to must not need SQLite's shared memory.
-  private static func access(
+  static func access(
     _ place: String, _ wanted: OpenOptions.Access, _ path: String
   ) throws(StoreError) -> RowStore.Access {
     guard wanted == .readOnly else { return .readWrite }
@@ -161,13 +168,13 @@ extension CacheStore {
     return .immutable
   }
 
-  private static func trimmed(_ path: String) -> String {
+  static func trimmed(_ path: String) -> String {
     var path = path
     while path.utf8.count > 1, path.utf8.last == UInt8(ascii: "/") { path.removeLast() }
     return path
   }
 
-  private static func randomBytes(_ count: Int) -> [UInt8] {
+  static func randomBytes(_ count: Int) -> [UInt8] {
     var generator = SystemRandomNumberGenerator()
     return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
   }

@@ -198,7 +198,7 @@ extension RowStore {
   ) throws(StoreError) {
     if run.isReset {
       try writer.insertTailRows()
-      meta.positions -= Int64(try eraseRows(of: run.user, writer))
+      meta.positions = max(0, meta.positions - Int64(try eraseRows(of: run.user, writer) ?? 0))
       meta.eraseEpoch += 1
       meta.isErasePending = true
       batch.erased.insert(run.user)

@@ -16,8 +16,9 @@ extension RowStore {
       let (positions, _) = try writer.session.transaction { (meta) throws(StoreError) in
         try beginWriting(meta, writer)
         let erased = try eraseRows(of: user, writer)
-        guard erased > 0 else { throw .unknownUser(user) }
-        meta.positions -= Int64(erased)
+        guard let erased else { throw .unknownUser(user) }
+        // A count that was damaged is no reason to keep anybody's rows.
+        meta.positions = max(0, meta.positions - Int64(erased))
         meta.eraseEpoch += 1
         meta.isErasePending = true
         return erased
@@ -28,12 +29,26 @@ extension RowStore {
 
   /// Removes a user's rows inside a write transaction; the caller moves `erase_epoch`.
   ///
-  /// - Returns: positions removed.
-  func eraseRows(of user: UserID, _ writer: Writer) throws(StoreError) -> Int {
-    let block = try writer.session.reading.newestBlock(of: user)
+  /// - Returns: positions removed, those of damaged rows as far as they can be told; `nil` if there were no rows.
+  func eraseRows(of user: UserID, _ writer: Writer) throws(StoreError) -> Int? {
+    let session = writer.session.reading
     let tail = memory.withLock { $0.overlay.rows(of: user, below: .max, endingBeyond: -1) }
-    let length = max(block?.end ?? 0, tail.last?.end ?? 0)
-    if let number = try writer.session.reading.number(of: user) { try writer.session.deleteUser(number) }
+    var length = tail.last?.end ?? 0
+    var hasRows = !tail.isEmpty
+    if let number = try session.number(of: user) {
+      session.bindBlocks(number)
+      defer { session.blocksFromNewest.reset() }
+      // What the newest block's columns say may be damaged: the newest that can be believed counts.
+      while try session.blocksFromNewest.step() {
+        hasRows = true
+        guard let place = try? RowPlace(session.blocksFromNewest, user: user) else { continue }
+        length = max(length, place.end)
+        break
+      }
+      session.blocksFromNewest.reset()
+      try writer.session.deleteUser(number)
+    }
+    guard hasRows else { return nil }
     for row in tail {
       writer.session.deleteTailRow.bind(row.seq, at: 1)
       try writer.session.deleteTailRow.run()

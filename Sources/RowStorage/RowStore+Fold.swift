@@ -19,6 +19,8 @@ struct FoldPass {
   /// Users with rows of the pass; `nil` until the first write transaction has brought the overlay up to date.
   var users: [UserID]?
   var nextUser = 0
+  /// Users with a damaged row: theirs stay in the tail, as they are, until somebody deletes or repairs them.
+  var damaged: Set<UserID> = []
 
   /// The rows with this number and below are folded.
   var through: Int64 { arena.through }
@@ -107,8 +109,7 @@ extension RowStore {
 
   private func readForFold(_ writer: Writer) throws(StoreError) {
     let pass = writer.fold!
-    let start = try writer.session.lastGap(after: pass.through, upTo: pass.last)
-    try pass.arena.read(writer.session, through: min(start + Self.foldStepRowCount, pass.last))
+    try pass.arena.read(writer.session, through: pass.last, limit: Self.foldStepRowCount)
     guard pass.through == pass.last || pass.arena.isFull else { return }
     writer.fold!.phase = .copying
   }
@@ -122,7 +123,12 @@ extension RowStore {
       let slice = pass.nextUser..<min(pass.nextUser + Self.foldSliceUserCount, users.count)
       let target = try generation(meta.generation, writer.session.reading)
       for user in users[slice] {
-        try foldUser(user, through: pass.through, to: target, arena: pass.arena, writer)
+        do throws(StoreError) {
+          try foldUser(user, through: pass.through, to: target, arena: pass.arena, writer)
+        } catch {
+          guard case .damaged = error else { throw error }
+          writer.fold!.damaged.insert(user)
+        }
       }
       return (users, slice.upperBound)
     }
@@ -134,9 +140,12 @@ extension RowStore {
   private func deleteFolded(_ writer: Writer) throws(StoreError) -> Int {
     let through = writer.fold!.through
     try writer.session.setSynced(false)
+    if !writer.fold!.damaged.isEmpty {
+      try keepTailRows(of: writer.fold!.damaged, writer)
+      writer.fold!.damaged = []
+    }
     let (deleted, meta) = try withoutTailRows(writer) { (meta) throws(StoreError) in
-      let start = try writer.session.lastGap(after: meta.foldedSeq, upTo: through)
-      let end = min(start + Self.foldStepRowCount, through)
+      let end = try writer.session.lastTailRow(after: meta.foldedSeq, through: through, limit: Self.foldStepRowCount)
       guard end > meta.foldedSeq else { return 0 }
       writer.session.deleteTailRange.bind(meta.foldedSeq, at: 1)
       writer.session.deleteTailRange.bind(end, at: 2)
@@ -152,6 +161,23 @@ extension RowStore {
     writer.meta = meta
     if meta.foldedSeq >= through { writer.fold = nil }
     return deleted
+  }
+
+  /// Gives the tail rows of damaged users new numbers beyond all others, in their order and byte for byte: the rows
+  /// between them go, and `folded_seq` moves over where they were. Every index of the tail starts again.
+  private func keepTailRows(of users: Set<UserID>, _ writer: Writer) throws(StoreError) {
+    _ = try writer.session.transaction { (meta) throws(StoreError) in
+      try beginWriting(meta, writer)
+      for user in users.sorted() {
+        for row in memory.withLock({ $0.overlay.rows(of: user, below: .max, endingBeyond: -1) }) {
+          writer.session.renumberTailRow.bind(row.seq, at: 1)
+          writer.session.renumberTailRow.bind(meta.nextSeq, at: 2)
+          try writer.session.renumberTailRow.run()
+          meta.nextSeq += 1
+        }
+      }
+      meta.eraseEpoch += 1
+    }
   }
 
   /// A write transaction that adds no tail row and changes no history. The overlay is told so: sequence numbers that it
@@ -181,15 +207,5 @@ extension RowStore {
     let own = try generation(Int64(newest.generation), writer.session.reading)
     let target = own.modelID == current.modelID ? current : own
     try extendBlocks(of: user, rows, to: target, arena: arena, writer)
-  }
-}
-
-extension WriteSession {
-  /// The last number up to which no row follows `seq`; at most `last`. Numbers without rows are stepped over: there may
-  /// be more of them than anybody could count through.
-  fileprivate func lastGap(after seq: Int64, upTo last: Int64) throws(StoreError) -> Int64 {
-    let rows = try connection.prepare("SELECT seq FROM tail WHERE seq > ?1 ORDER BY seq LIMIT 1")
-    rows.bind(seq, at: 1)
-    return try rows.step() ? max(seq, min(rows.integer(0) - 1, last)) : last
   }
 }

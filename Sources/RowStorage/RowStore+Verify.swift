@@ -89,22 +89,41 @@ extension RowStore {
     }
 
     mutating func checkBlocks(_ progress: (Int, Int) -> Void) {
+      scan(.block) { (check, rows) throws(StoreError) in
+        let number = BlockPlace.number(of: rows.integer(0))
+        guard let user = try check.user(of: number) else { return }
+        if user != check.user {
+          check.user = user
+          check.end = 0
+          check.found.users += 1
+        }
+        let place: RowPlace
+        do throws(StoreError) { place = try RowPlace(rows, user: user) } catch {
+          check.note(error.description, user: user, position: BlockPlace.position(of: rows.integer(0)))
+          return
+        }
+        if place.position != check.end { check.noteGap(place, check.end) }
+        check.checkRow(rows, 3, place)
+        check.found.positions += place.end - max(check.end, min(place.position, place.end))
+        check.end = place.end
+        check.advance(progress)
+      }
+    }
+
+    /// Hands out every row of a table that can be read. A stretch that cannot be, damaged pages for the most, is noted,
+    /// and the scan goes on behind it; so is whatever `body` throws for one row.
+    private mutating func scan(
+      _ table: TableScan.Table, _ body: (inout RowCheck, borrowing Statement) throws(StoreError) -> Void
+    ) {
       attempt { check throws(StoreError) in
-        let rows = try check.session.connection.prepare(
-          "SELECT place, count, generation, checksum, payload FROM block ORDER BY place")
-        while try rows.step() {
-          guard let user = try check.user(of: BlockPlace.number(of: rows.integer(0))) else { continue }
-          let place = try RowPlace(rows, user: user)
-          if user != check.user {
-            check.user = user
-            check.end = 0
-            check.found.users += 1
+        let scan = try TableScan(check.session.connection, table)
+        try scan.forEach { (rows) throws(StoreError) in
+          do throws(StoreError) { try body(&check, rows) } catch {
+            guard case .damaged = error else { throw error }
+            check.note(error.description)
           }
-          if place.position != check.end { check.noteGap(place, check.end) }
-          check.checkRow(rows, 3, place)
-          check.found.positions += place.end - max(check.end, min(place.position, place.end))
-          check.end = place.end
-          check.advance(progress)
+        } unreadable: { keys, error in
+          check.note("\(table.describe(keys)) cannot be read: \(error)")
         }
       }
     }
@@ -138,28 +157,24 @@ extension RowStore {
     }
 
     mutating func checkTail(_ progress: (Int, Int) -> Void) {
-      attempt { check throws(StoreError) in
-        let rows = try check.session.connection.prepare(
-          "SELECT seq, user, position, count, generation, checksum, payload FROM tail ORDER BY seq")
-        while try rows.step() {
-          let row = try check.session.readTailRow(rows)
-          let place = RowPlace(row)
-          check.noteUnreachable(row)
-          var end: Int
-          if let known = check.tailEnds[place.user] {
-            end = known
-          } else {
-            let block = try check.session.newestBlock(of: place.user)
-            end = block?.end ?? 0
-            if block == nil { check.found.users += 1 }
-          }
-          if place.position > end { check.noteGap(place, end) }
-          check.checkRow(rows, 5, place)
-          check.found.positions += max(0, place.end - max(end, place.position))
-          end = max(end, place.end)
-          check.tailEnds[place.user] = end
-          check.advance(progress)
+      scan(.tail) { (check, rows) throws(StoreError) in
+        let row = try check.session.readTailRow(rows)
+        let place = RowPlace(row)
+        check.noteUnreachable(row)
+        var end: Int
+        if let known = check.tailEnds[place.user] {
+          end = known
+        } else {
+          let block = try check.session.newestBlock(of: place.user)
+          end = block?.end ?? 0
+          if block == nil { check.found.users += 1 }
         }
+        if place.position > end { check.noteGap(place, end) }
+        check.checkRow(rows, 5, place)
+        check.found.positions += max(0, place.end - max(end, place.position))
+        end = max(end, place.end)
+        check.tailEnds[place.user] = end
+        check.advance(progress)
       }
     }
 

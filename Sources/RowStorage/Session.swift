@@ -260,6 +260,8 @@ final class WriteSession {
   let replaceBlock: Statement
   let deleteTailRow: Statement
   let deleteTailRange: Statement
+  let renumberTailRow: Statement
+  private let tailStep: Statement
   private let deleteBlocks: Statement
   private let giveNumber: Statement
   private let deleteNumber: Statement
@@ -290,16 +292,15 @@ final class WriteSession {
     let batch = [String](repeating: row, count: Self.tailBatchCount).joined(separator: ", ")
     insertTailBatch = try reading.connection.prepare(insert + batch)
     replaceBlock = try reading.connection.prepare(
-      """
-      REPLACE INTO block(place, count, generation, checksum, payload) VALUES(?1, ?2, ?3, ?4, ?5)
-      """)
+      "REPLACE INTO block(place, count, generation, checksum, payload) VALUES(?1, ?2, ?3, ?4, ?5)")
     giveNumber = try reading.connection.prepare(
-      """
-      INSERT INTO user(number, user) SELECT min(coalesce(min(number), 0), 0) - 1, ?1 FROM user RETURNING number
-      """)
+      "INSERT INTO user(number, user) SELECT min(coalesce(min(number), 0), 0) - 1, ?1 FROM user RETURNING number")
     deleteNumber = try reading.connection.prepare("DELETE FROM user WHERE number = ?1")
     deleteTailRow = try reading.connection.prepare("DELETE FROM tail WHERE seq = ?1")
     deleteTailRange = try reading.connection.prepare("DELETE FROM tail WHERE seq > ?1 AND seq <= ?2")
+    renumberTailRow = try reading.connection.prepare("UPDATE tail SET seq = ?2 WHERE seq = ?1")
+    tailStep = try reading.connection.prepare(
+      "SELECT seq FROM tail WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT 1 OFFSET ?3")
     deleteBlocks = try reading.connection.prepare("DELETE FROM block WHERE place >= ?1 AND place <= ?2")
     tailRange = try reading.connection.prepare(
       """
@@ -370,5 +371,14 @@ final class WriteSession {
     guard !number.isUserID else { return }
     deleteNumber.bind(Int64(number.value), at: 1)
     try deleteNumber.run()
+  }
+
+  /// Where a stretch of at most `limit` tail rows ends: by the rows that are there, for numbers may be far apart.
+  func lastTailRow(after seq: Int64, through last: Int64, limit: Int64) throws(StoreError) -> Int64 {
+    tailStep.bind(seq, at: 1)
+    tailStep.bind(last, at: 2)
+    tailStep.bind(limit - 1, at: 3)
+    defer { tailStep.reset() }
+    return try tailStep.step() ? tailStep.integer(0) : last
   }
 }

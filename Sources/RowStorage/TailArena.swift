@@ -21,9 +21,9 @@ final class TailArena {
 
   /// Bytes at which the arena takes no more.
   private static let byteLimit = 8 << 20
-  var isFull: Bool { bytes.count >= Self.byteLimit || isAtEnd }
-  /// The next row's number is too far from the first one's.
-  private var isAtEnd = false
+  /// Whether the next row's number is too far from the first one's to be told apart from it.
+  private var isEnded = false
+  var isFull: Bool { isEnded || bytes.count >= Self.byteLimit }
 
   /// - Parameter expectedCount: rows that are likely to come.
   init(after seq: Int64, expectedCount: Int) {
@@ -32,25 +32,25 @@ final class TailArena {
     slots.reserveCapacity(expectedCount)
   }
 
-  /// Reads the rows up to `last`, or as many as there is room for. Checksums are verified here.
-  func read(_ session: WriteSession, through last: Int64) throws(StoreError) {
+  /// Reads at most `limit` of the rows up to `last`, or as many as there is room for. Checksums are verified here; a
+  /// damaged row is left out, so that whoever asks for it reads it, and finds the damage, by its number.
+  func read(_ session: WriteSession, through last: Int64, limit: Int64) throws(StoreError) {
     session.tailRange.bind(through, at: 1)
     session.tailRange.bind(last, at: 2)
     defer { session.tailRange.reset() }
-    let path = session.connection.path
+    var count: Int64 = 0
     while try session.tailRange.step() {
       let row = try session.reading.readTailRow(session.tailRange)
-      isAtEnd = row.seq - first >= Int64(UInt32.max)
-      guard !isFull else {
+      if row.seq - first >= Int64(UInt32.max) { isEnded = true }
+      guard !isFull, count < limit else {
         through = row.seq - 1
         return
       }
+      count += 1
       let checksum = session.tailRange.integer(5)
-      slots.append(Slot(number: UInt32(row.seq - first), offset: UInt32(bytes.count)))
-      try unsafe session.tailRange.withBytes(6) { (payload) throws(StoreError) in
-        guard unsafe RowChecksum.of(RowPlace(row), payload) == checksum else {
-          throw .damaged("\(path): user \(row.user), position \(row.position): the row's checksum does not match")
-        }
+      unsafe session.tailRange.withBytes(6) { payload in
+        guard unsafe RowChecksum.of(RowPlace(row), payload) == checksum else { return }
+        slots.append(Slot(number: UInt32(row.seq - first), offset: UInt32(bytes.count)))
         unsafe bytes.append(payload)
       }
     }

@@ -41,4 +41,29 @@ struct VerifyTests {
     }
     #expect(try folder.ckvdb("verify", "s.ckv").status == 0)
   }
+
+  @Test func `repair copies a sound store whole and leaves it alone`() throws {
+    let folder = try Folder()
+    try folder.smallStore()
+    let before = try folder.bytes(below: "s.ckv")
+    let run = try folder.ckvdb("verify", "s.ckv", "--repair", "t.ckv")
+    #expect(run.status == 0 && run.complaint.isEmpty, "\(run.complaint)")
+    #expect(run.output == "t.ckv: kept 2 users, 3 positions, 2 rows\n")
+    #expect(try folder.bytes(below: "s.ckv") == before)
+    #expect(try folder.ckvdb("verify", "t.ckv").output == "2 users, 3 positions, 2 rows: no problem\n")
+    let again = try folder.ckvdb("verify", "s.ckv", "--repair", "t.ckv")
+    #expect(again.status != 0 && again.complaint.contains("already exists"), "\(again.complaint)")
+  }
+
+  @Test func `repair with a damaged pool is refused and leaves nothing`() throws {
+    let folder = try Folder()
+    try folder.smallStore()
+    let name = try folder.shell("ls s.ckv | grep pool").output.split(separator: "\n").map(String.init)[0]
+    var damaged = [UInt8](try Data(contentsOf: URL(fileURLWithPath: folder("s.ckv/\(name)"))))
+    damaged[damaged.count - 3] ^= 1
+    try folder.write("s.ckv/\(name)", damaged)
+    let run = try folder.ckvdb("verify", "s.ckv", "--repair", "t.ckv")
+    #expect(run.status == 65 && run.complaint.contains(name), "\(run.complaint)")
+    #expect(try folder.shell("ls -A | grep t.ckv").output.isEmpty)
+  }
 }
