@@ -31,7 +31,7 @@ run: prerequisites ## run the demonstration: made-up events, or EVENTS=FILE MODE
 
 test: prerequisites ## run all tests; CONFIGURATION=release, TESTS='--filter NAME'
 	@echo "Building and running the tests ($(CONFIGURATION))"
-	@SWIFT='$(SWIFT)' $(PYTHON) tools/torture quick $(QUIET) --disable-xctest -c $(CONFIGURATION) $(TESTS)
+	@$(SWIFT) test $(QUIET) --disable-xctest -c $(CONFIGURATION) $(TESTS)
 
 torture: prerequisites ## run the tests of durability at their full size, for hours; TESTS='--filter NAME'
 	@echo "Building the tests (release)"

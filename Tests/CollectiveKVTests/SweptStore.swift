@@ -196,6 +196,9 @@ final class SweptStore {
       if isRefused { return .refused }
       if lost > 0 { return .rolledBack(lost) }
       return problems > 0 ? .foundByVerify : .harmless
+    } catch StoreError.rolledBack(_, let commits) {
+      // The watermark is beside the log, so nobody is told of a loss that is none.
+      return damaged.hasSuffix("-wal") ? .rolledBack(commits) : .wrong("\(commits) commits are gone")
     } catch {
       return Self.isRefusal(error) ? .refused : .wrong("\(error)")
     }
@@ -234,7 +237,8 @@ final class SweptStore {
   private static func isRefusal(_ error: any Error) -> Bool {
     switch error as? StoreError {
     case .damaged, .notAStore, .newerFormat, .database, .io, .poisoned: true
-    case nil, .alreadyExists, .invalidModel, .invalidInput, .unknownUser, .staleUser, .positionConflict, .busy,
+    case nil, .rolledBack, .alreadyExists, .invalidModel, .invalidInput, .unknownUser, .staleUser, .positionConflict,
+      .busy,
       .readOnly,
       .closed:
       false

@@ -145,7 +145,8 @@ import Testing
 
   @Test(arguments: [1, 2, 4, 6]) func `a plan chooses for every length what costs say`(heads: Int) {
     defer { _ = ckv_kernels_force(-1) }
-    for (poolRows, width, userWidth) in [(1, 12, 0), (64, 60, 2), (1_024, 240, 2), (16_384, 48, 6), (40, 24, 24)] {
+    // In a pool of one row ways cost the same but for rounding: which of them is taken is of no interest.
+    for (poolRows, width, userWidth) in [(16, 12, 0), (64, 60, 2), (1_024, 240, 2), (16_384, 48, 6), (40, 24, 24)] {
       let part = PartShape(
         userWidth: userWidth, poolWidth: width - userWidth, poolRows: poolRows, isAdditive: false, hasRouter: true)
       let shape = LayerShape(key: part, value: part, heads: heads)

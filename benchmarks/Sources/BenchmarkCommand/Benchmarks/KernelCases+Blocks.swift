@@ -94,6 +94,10 @@ extension KernelCases {
     let (numbers, kept) = (memory.counts(memory.drawn(n, below: n)), memory.counts(Array(repeating: 0, count: n)))
     // Sixteen bits: every position's code differs from the query's or, one time in 65,536, does not.
     let (codes, query) = (memory.words(n, below: 1 << 16), memory.words(1, below: 1 << 16))
+    let hashes = ckv_hash_kernels_active().pointee
+    let distances = memory.counts(Array(repeating: 0, count: n))
+    let (table, columns, coefficients) = (memory.floats(m * 64), memory.floats(2 * n), memory.floats(2 * 64))
+    let rows = memory.counts(memory.drawn(n, below: m))
     let shape = "\(n) positions"
     return [
       Case(name: "select_top_f32", shape: shape + ", top 100", work: Work(operations: count, read: 4 * count)) {
@@ -109,17 +113,17 @@ extension KernelCases {
         name: "gather_scores_f32", shape: shape,
         work: Work(operations: 2 * count, lookups: count, read: 8 * count, written: 4 * count)
       ) { _ = ckv_gather_scores_f32(scores, places, n, 0.06, target) },
+      Case(
+        name: "signs_f32", shape: shape + ", 64 bits, table of \(m), d_u = 2",
+        work: Work(operations: 6 * 64 * count, read: (256 + 12) * count, written: 8 * count)
+      ) { hashes.signs_f32(table, m * 16, 16, rows, columns, n, coefficients, 2, 0, 64, n, 1, codes) },
       // Numbers of 64 bits count twice.
       Case(
-        name: "set_signs_u64", shape: shape + ", one word",
-        work: Work(operations: 2 * 3 * count, read: 12 * count, written: 8 * count)
-      ) { ckv_set_signs_u64(scores, n, 7, 1, codes) },
-      Case(
-        name: "hamming_u64", shape: shape + ", one word",
+        name: "nearest_u64", shape: shape + ", 64 bits, top 100",
         work: Work(operations: 2 * 3 * count, read: 8 * count, written: 4 * count)
-      ) { ckv_hamming_u64(codes, query, 1, n, target) },
-      Case(name: "matching_u64", shape: shape + ", one word", work: Work(operations: 2 * count, read: 8 * count)) {
-        BlackHole.take(UInt64(ckv_matching_u64(codes, query, 1, n, kept)))
+      ) { hashes.nearest_u64(codes, query, 1, n, 100, distances, kept) },
+      Case(name: "matching_u64", shape: shape + ", 16 bits", work: Work(operations: 2 * count, read: 8 * count)) {
+        BlackHole.take(UInt64(hashes.matching_u64(codes, query, 1, 0, 16, n, kept)))
       },
       Case(
         name: "silu_f32", shape: shape + ", with a bias",

@@ -30,9 +30,9 @@ enum KernelReasons {
     "block empty_rows": "a comparison into a mask per row, one chain",
     "select_top_f32": "up to 32 passes that count scores, one per bit of the bound; then number by number",
     "gather_scores_f32": "the greatest score is one chain of comparisons",
-    "set_signs_u64": "plain C, two numbers per step: bits go into words of 64 bits",
-    "hamming_u64": "one population count per position; the baseline has none for vectors",
-    "matching_u64": "a call per position that compares bytes: words of any count",
+    "signs_f32": "64 bits are made one step of 16 at a time, and a position's row of the table is found for each",
+    "nearest_u64": "the bound is found by halving: some six passes over the distances",
+    "matching_u64": "matches are written through a compressed register, whose place hangs on the count before",
     "copy_columns_f32 to f16": "a number at a time, each to a line of its own",
     "unpack_bits_u32": "eight numbers at a time at every level",
   ]
