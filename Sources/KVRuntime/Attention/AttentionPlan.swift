@@ -41,7 +41,7 @@ package final class AttentionPlan: Sendable {
     }
   }
 
-  private init(_ paths: AttentionPaths, _ shape: LayerShape, isForced: Bool) {
+  package init(_ paths: AttentionPaths, _ shape: LayerShape, isForced: Bool) {
     self.paths = paths
     byHead = isForced ? nil : Starts(paths, byHead: true)
     together = isForced ? nil : Starts(paths, byHead: false)
