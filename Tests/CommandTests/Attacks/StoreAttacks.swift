@@ -97,7 +97,7 @@ struct StoreAttack {
       },
       sql("a user id that is text", "a user id is neither an integer nor bytes", "UPDATE tail SET user = 'seven'"),
       sql("a user id that is a fraction", "a user id is neither an integer nor bytes", "UPDATE tail SET user = 7.5"),
-      sql("another user's row", "user 70, position 20: the row's checksum", "UPDATE tail SET user = 70 WHERE user = 7"),
+      sql("another user's row", "user 70: position 20: the row's checksum", "UPDATE tail SET user = 70 WHERE user = 7"),
       sql("positions as text", "tail.position is not an integer", "UPDATE tail SET position = 'a'"),
       sql(
         "a row's number beyond the counter", "is not between meta's folded_seq",
