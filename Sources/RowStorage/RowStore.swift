@@ -230,7 +230,7 @@ package final class RowStore: Sendable {
           try session.scanTail(from: first, below: meta.nextSeq) { (row) throws(StoreError) in try body(row) }
         })
       if oblivion != .lengths {
-        let changesNumbers = memory.foldingChangesNumbers(of: modelID)
+        let changesNumbers = !ended.isEmpty && memory.foldingChangesNumbers(of: modelID)
         for row in ended {
           memory.histories.noteFolded(row, changesNumbers: changesNumbers)
           // Users of another model have no length here.
